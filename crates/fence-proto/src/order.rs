@@ -1,0 +1,75 @@
+//! The order: the only value that a backend executes.
+
+use crate::access::Source;
+use crate::action::Action;
+use crate::domain::DomainRef;
+use crate::frame::RequestId;
+use crate::time::Moment;
+
+/// What an authenticated peer ordered. Only a host session whose handshake is complete makes one,
+/// and it cannot be copied: one handshake, one execution.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Order {
+    action: Action,
+    domain: DomainRef,
+    source: Source,
+    id: RequestId,
+    start_by: Moment,
+    answer_by: Moment,
+}
+
+impl Order {
+    /// For the session only.
+    pub(crate) const fn new(
+        request: (Action, DomainRef, RequestId),
+        source: Source,
+        start_by: Moment,
+        answer_by: Moment,
+    ) -> Self {
+        let (action, domain, id) = request;
+        Self {
+            action,
+            domain,
+            source,
+            id,
+            start_by,
+            answer_by,
+        }
+    }
+
+    /// What is ordered.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The domain as the peer called it; empty for actions that need none.
+    #[must_use]
+    pub const fn domain(&self) -> &DomainRef {
+        &self.domain
+    }
+
+    /// Who ordered it: the subject of the groups.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The request it came with, for logs.
+    #[must_use]
+    pub const fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// After this moment the order must not be started: nobody may be waiting any more.
+    #[must_use]
+    pub const fn start_by(&self) -> Moment {
+        self.start_by
+    }
+
+    /// By this moment the peer gets an answer, whatever is still going on.
+    #[must_use]
+    pub const fn answer_by(&self) -> Moment {
+        self.answer_by
+    }
+}

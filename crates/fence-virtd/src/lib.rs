@@ -1,0 +1,1 @@
+//! fence_virtd as a library, so that tests, fuzz targets and the binary share one code.

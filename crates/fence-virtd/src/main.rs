@@ -1,0 +1,3 @@
+//! fence_virtd.
+
+fn main() {}

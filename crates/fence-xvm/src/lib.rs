@@ -1,0 +1,1 @@
+//! The agent as a library, so that tests, fuzz targets and the binary share one code.

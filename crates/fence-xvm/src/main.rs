@@ -1,0 +1,3 @@
+//! fence_xvm and fence_virt.
+
+fn main() {}
