@@ -20,7 +20,7 @@ pub struct Order {
 
 impl Order {
     /// For the session only.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         request: (Action, DomainRef, RequestId),
         source: Source,
         start_by: Moment,
