@@ -16,6 +16,7 @@
 pub mod access;
 pub mod action;
 pub mod domain;
+pub mod fencing;
 pub mod frame;
 pub mod hash;
 pub mod host_list;
