@@ -137,9 +137,9 @@ impl Off {
             // Numbers of instances are compared within one connection only.
             Err(Trouble::ConnectionLost) => {
                 self.instance = None;
-                OffStep::Look
+                self.look_again(now)
             }
-            Err(Trouble::NothingToDo) => OffStep::Look,
+            Err(Trouble::NothingToDo) => self.look_again(now),
             Err(Trouble::Refused) => OffStep::GiveUp,
             Err(Trouble::Other) => self.pause(now),
         }
@@ -149,6 +149,15 @@ impl Off {
     #[must_use]
     pub const fn has_begun(&self) -> bool {
         self.tried
+    }
+
+    /// At once after the first destroy, later after a pause.
+    fn look_again(&mut self, now: Moment) -> OffStep {
+        if self.destroys > 1 {
+            self.pause(now)
+        } else {
+            OffStep::Look
+        }
     }
 
     const fn proof(&self) -> Proof {
@@ -273,6 +282,17 @@ mod tests {
             off.looked(Moment::ZERO, Look::Off),
             OffStep::Proven(Proof::Vanished)
         );
+    }
+
+    #[test]
+    fn contradiction_is_not_retried_without_pauses() {
+        for trouble in [Trouble::NothingToDo, Trouble::ConnectionLost] {
+            let mut off = begun(Goal::StayOff);
+            assert_eq!(off.destroyed(Moment::ZERO, Err(trouble)), OffStep::Look);
+            assert_eq!(off.looked(Moment::ZERO, RUN1), OffStep::Destroy);
+            let step = off.destroyed(Moment::ZERO, Err(trouble));
+            assert!(matches!(step, OffStep::Pause(_)), "{step:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,17 @@ pub enum Answer<T> {
 }
 
 impl<T> Answer<T> {
+    /// The same with another kind of answer.
+    pub fn map<U>(&self, with: impl FnOnce(&T) -> U) -> Answer<U> {
+        match self {
+            Self::Pending => Answer::Pending,
+            Self::Acting => Answer::Acting,
+            Self::Down => Answer::Down,
+            Self::Hung => Answer::Hung,
+            Self::Got(value) => Answer::Got(with(value)),
+        }
+    }
+
     /// The answer, if there is one.
     pub const fn got(&self) -> Option<&T> {
         match self {
@@ -58,11 +69,19 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Whether this silence may end soon enough to be waited for.
-    fn waits_for<T>(self, answer: &Answer<T>) -> bool {
+    /// Whether this silence is waited for although another hypervisor gave an answer that would
+    /// do.
+    fn waits_beside_answer<T>(self, answer: &Answer<T>) -> bool {
         match answer {
             Answer::Pending => self == Self::Grace,
-            Answer::Down => self < Self::Over,
+            _ => self.waits_for(answer),
+        }
+    }
+
+    /// Whether this silence is waited for when nothing else can give the answer.
+    fn waits_for<T>(self, answer: &Answer<T>) -> bool {
+        match answer {
+            Answer::Pending | Answer::Down => self < Self::Over,
             Answer::Acting => true,
             Answer::Hung | Answer::Got(_) => false,
         }
@@ -164,7 +183,7 @@ fn off_elsewhere<T>(
             Answer::Got(_) => {}
             // One that is known to be unreachable is waited for only if it had the domain.
             Answer::Down if !seen(host) => {}
-            _ if stage.waits_for(answer) => return Elsewhere::Wait,
+            _ if stage.waits_beside_answer(answer) => return Elsewhere::Wait,
             _ => doubt |= seen(host),
         }
     }
@@ -237,7 +256,7 @@ pub fn settle(
     let unfinished = answers.iter().any(|answer| match answer {
         Answer::Acting => true,
         Answer::Pending => stage == Stage::Grace,
-        _ => false,
+        Answer::Down | Answer::Hung | Answer::Got(_) => false,
     });
     if unfinished {
         return RoundVerdict::Wait;
