@@ -32,10 +32,10 @@ impl Inner {
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
         let complete = survey.judged(timing, list_verdict).await;
         if complete == Some(true) {
-            Reply::Success
-        } else {
-            Reply::Failure
+            return Reply::Success;
         }
+        error!("monitor fails: not every hypervisor answers");
+        Reply::Failure
     }
 
     /// What the source may fence, on all hypervisors, each domain once.
@@ -65,21 +65,15 @@ impl Inner {
                 },
             );
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
-        let lists = survey.judged(timing, |answers, stage| {
-            let complete = list_verdict(answers, stage)?;
-            Some(complete.then(|| {
-                answers
-                    .iter()
-                    .filter_map(Answer::got)
-                    .flatten()
-                    .cloned()
-                    .collect()
-            }))
-        });
-        match lists.await.flatten() {
-            Some(entries) => Outcome::List(self.fenceable(task.source, entries)),
-            None => Outcome::Reply(Reply::Failure),
+        if survey.judged(timing, list_verdict).await != Some(true) {
+            error!(
+                seqno = task.seqno,
+                "no list: not every hypervisor answers, and one without its domains would be wrong"
+            );
+            return Outcome::Reply(Reply::Failure);
         }
+        let entries = survey.take_answers().flatten().collect();
+        Outcome::List(self.fenceable(task.source, entries))
     }
 
     fn fenceable(&self, source: Source, mut entries: Vec<Entry>) -> Vec<Entry> {
