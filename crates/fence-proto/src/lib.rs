@@ -17,6 +17,7 @@ pub mod access;
 pub mod action;
 pub mod domain;
 pub mod frame;
+pub mod handshake;
 pub mod hash;
 pub mod host_list;
 pub mod key;
