@@ -19,6 +19,7 @@ pub mod domain;
 pub mod frame;
 pub mod handshake;
 pub mod hash;
+pub mod host;
 pub mod host_list;
 pub mod key;
 pub mod order;
