@@ -15,6 +15,7 @@
 
 pub mod access;
 pub mod action;
+pub mod agent;
 pub mod domain;
 pub mod frame;
 pub mod handshake;
