@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod hub;
+pub mod libvirt;
 pub mod listener;
 pub mod session;
 pub mod sync;
