@@ -190,6 +190,22 @@ fn validate_all_checks_options_and_a_key_file_that_is_named() {
 }
 
 #[test]
+fn result_that_cannot_be_written_is_no_success() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_fence_xvm"))
+        .args(["-o", "metadata"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("cannot write"), "{stderr}");
+}
+
+#[test]
 fn answers_without_a_host_are_quick() {
     let run = run("fence_xvm", &["-o", "metadata"], b"");
     assert!(run.took < Duration::from_secs(5), "{run:?}");

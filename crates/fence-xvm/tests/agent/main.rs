@@ -1,5 +1,6 @@
 //! The agents as programs: what they say, how they exit, and what they do with hosts of every kind.
-//! Everything here stays on the loopback interface and needs no privileges.
+//! Everything here stays on the loopback interface and needs no privileges, but for `namespace`,
+//! which makes network namespaces of its own and needs root or user namespaces for it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,4 +13,5 @@ mod common;
 mod documents;
 mod host;
 mod multicast;
+mod namespace;
 mod tcp;

@@ -21,7 +21,7 @@ fn ask(port: u16, action: &'static str, more: &'static [&'static str]) -> JoinHa
 }
 
 /// An honest host's call-back with this reply.
-fn serve(host: &Host, stream: &mut TcpStream, reply: u8) {
+pub(crate) fn serve(host: &Host, stream: &mut TcpStream, reply: u8) {
     assert!(host.authenticate(stream));
     stream.write_all(&[reply]).unwrap();
     wait_for_close(stream);
@@ -172,6 +172,30 @@ fn port_that_stays_busy_is_replaced_and_the_host_is_told() {
     assert_ne!(callback.port(), port);
     serve(&host, &mut TcpStream::connect(callback).unwrap(), 0);
     agent.join().unwrap().assert_done("Status: ON\n");
+}
+
+#[test]
+fn debug_says_on_stderr_what_is_done() {
+    let (socket, port) = group_listener();
+    let agent = ask(port, "status", &["-dd"]);
+    let host = Host::new(KEY);
+    let callback = host.receive_frame(&socket).callback.unwrap();
+    serve(&host, &mut TcpStream::connect(callback).unwrap(), 0);
+    let run = agent.join().unwrap();
+    assert_eq!(run.stdout, "Status: ON\n", "{run:?}");
+    for word in [
+        "status of domain 'vm1'",
+        "on lo",
+        "request",
+        "call-back from 127.0.0.1",
+    ] {
+        assert!(run.stderr.contains(word), "{word}: {run:?}");
+    }
+    assert!(
+        run.stderr
+            .lines()
+            .all(|line| line.starts_with("fence_xvm: debug: "))
+    );
 }
 
 #[test]
