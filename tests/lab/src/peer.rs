@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use fence_proto::{Family, HashAlgorithm, Key};
+use fence_proto::frame::{Demand, FRAME_LEN};
+use fence_proto::{Family, HashAlgorithm, Key, RequestFrame};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::ensure;
 use crate::failure::Failure;
 use crate::forge;
 use crate::net::Namespace;
@@ -75,14 +77,18 @@ pub fn multicast_sender(from: &Namespace, source: IpAddr) -> Result<UdpSocket, F
 ///
 /// # Errors
 /// The namespace or its interface is not there.
-pub fn eavesdropper(at: &Namespace, group: SocketAddr) -> Result<UdpSocket, Failure> {
+pub fn eavesdropper(
+    at: &Namespace,
+    interface: &str,
+    group: SocketAddr,
+) -> Result<UdpSocket, Failure> {
     let any = match Family::of(group.ip()) {
         Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     at.inside(|| {
         let socket = UdpSocket::bind(SocketAddr::new(any, group.port()))?;
-        let index = nix::net::if_::if_nametoindex("eth0")?;
+        let index = nix::net::if_::if_nametoindex(interface)?;
         match group.ip() {
             IpAddr::V4(ip) => {
                 let interface = socket2::InterfaceIndexOrAddress::Index(index);
@@ -194,4 +200,33 @@ pub fn is_closed(stream: &mut TcpStream, limit: Duration) -> bool {
             }
         }
     }
+}
+
+/// The next frame that somebody sends to the group, with its bytes.
+///
+/// # Errors
+/// None came, or one that this key does not verify.
+pub fn next_frame(ear: &UdpSocket, key: &Key) -> Result<(RequestFrame, [u8; FRAME_LEN]), Failure> {
+    let mut bytes = [0; FRAME_LEN];
+    let length = ear.recv(&mut bytes)?;
+    ensure!(length == FRAME_LEN, "the agent sent {length} bytes");
+    let demand = Demand {
+        key: Some(key),
+        weakest: HashAlgorithm::Sha256,
+    };
+    match demand.accept(&bytes) {
+        Ok(frame) => Ok((frame, bytes)),
+        Err(reason) => Err(Failure::new(format!("the agent's frame is bad: {reason}"))),
+    }
+}
+
+/// Calls the sender of a frame back, as a host does.
+///
+/// # Errors
+/// The frame has no address or nobody listens there.
+pub fn call_back(from: &Namespace, frame: &RequestFrame) -> Result<TcpStream, Failure> {
+    let Some(address) = frame.callback else {
+        return Err(Failure::new("the agent's frame has no call-back address"));
+    };
+    connect(from, address)
 }
