@@ -1,6 +1,9 @@
 //! Frames of any kind: honest ones, and every wrong one.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use fence_proto::frame::{FRAME_LEN, HASH_OFFSET, RequestId, Signature};
 use fence_proto::{Action, DomainRef, HashAlgorithm, Key, RequestFrame};
@@ -35,6 +38,19 @@ pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Failure::new(error.to_string()))?;
     Ok(bytes)
+}
+
+/// Writes a random key of 4096 bytes with mode 0600, unless the file is there already.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_key(path: &Path) -> Result<PathBuf, Failure> {
+    if !path.exists() {
+        let key: [u8; 4096] = random()?;
+        fs::write(path, key)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(path.to_owned())
 }
 
 /// A well-formed request with fresh identifiers.

@@ -114,6 +114,12 @@ impl Host {
     /// Whether its sockets are there; for multicast also whether it has joined the group.
     #[must_use]
     pub fn listens(&self) -> bool {
+        self.is_bound() && (self.config.transport == Transport::Tcp || self.has_joined())
+    }
+
+    /// Whether its socket has the port.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
         let port = format!(":{:04X} ", self.config.port);
         match self.config.transport {
             Transport::Tcp => ["tcp", "tcp6"].iter().any(|table| {
@@ -122,12 +128,9 @@ impl Host {
                     // State 0A is LISTEN.
                     .any(|line| line.contains(&port) && line.contains(" 0A "))
             }),
-            Transport::Multicast => {
-                let bound = ["udp", "udp6"]
-                    .iter()
-                    .any(|table| self.net_table(table).contains(&port));
-                bound && self.has_joined()
-            }
+            Transport::Multicast => ["udp", "udp6"]
+                .iter()
+                .any(|table| self.net_table(table).contains(&port)),
         }
     }
 
@@ -139,6 +142,20 @@ impl Host {
                 .net_table("igmp6")
                 .contains("ff050000000000000000000000030001"),
         }
+    }
+
+    /// Its resident memory in KiB.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn resident(&self) -> Result<u64, Failure> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| Failure::new("the daemon's memory cannot be read"))
     }
 
     fn net_table(&self, table: &str) -> String {

@@ -18,7 +18,7 @@ use std::{env, fs, thread};
 use fence_lab::agent::Place;
 use fence_lab::host::Launch;
 use fence_lab::{Agent, Failure, Group, Host, HostConfig, Net, Programs, Report, Side, domains};
-use fence_lab::{net, programs};
+use fence_lab::{forge, net, programs};
 
 /// Jobs at a time. Most of a job is waiting for time-outs that are meant to expire.
 const WORKERS: usize = 4;
@@ -61,7 +61,7 @@ impl Bench<'_> {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn key(&self) -> Result<PathBuf, Failure> {
-        write_key(&self.directory.join("key"))
+        forge::write_key(&self.directory.join("key"))
     }
 
     /// The file of a key that nobody shares.
@@ -69,7 +69,7 @@ impl Bench<'_> {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn wrong_key(&self) -> Result<PathBuf, Failure> {
-        write_key(&self.directory.join("wrong-key"))
+        forge::write_key(&self.directory.join("wrong-key"))
     }
 
     /// How a daemon is started here.
@@ -97,16 +97,6 @@ impl Bench<'_> {
             directory: &self.directory,
         }
     }
-}
-
-fn write_key(path: &Path) -> Result<PathBuf, Failure> {
-    use std::os::unix::fs::PermissionsExt;
-    if !path.exists() {
-        let key: [u8; 4096] = fence_lab::forge::random()?;
-        fs::write(path, key)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    }
-    Ok(path.to_owned())
 }
 
 /// A group of cases that one worker runs.
