@@ -215,7 +215,7 @@ pub fn next_frame(ear: &UdpSocket, key: &Key) -> Result<(RequestFrame, [u8; FRAM
         weakest: HashAlgorithm::Sha256,
     };
     match demand.accept(&bytes) {
-        Ok(frame) => Ok((frame, bytes)),
+        Ok(frame) => Ok((frame.frame().clone(), bytes)),
         Err(reason) => Err(Failure::new(format!("the agent's frame is bad: {reason}"))),
     }
 }

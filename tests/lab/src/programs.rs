@@ -40,7 +40,7 @@ impl Programs {
     ///
     /// # Errors
     /// A program that is needed does not exist.
-    pub fn locate(directory: &Path, sides: &[Side]) -> Result<Self, Failure> {
+    pub fn locate(directory: &Path, hosts: &[Side], agents: &[Side]) -> Result<Self, Failure> {
         let found = Self {
             virtd: [
                 path("FENCE_VIRTD", "target/debug/fence_virtd")?,
@@ -55,13 +55,15 @@ impl Programs {
                 path("C_FENCE_VIRT", "/usr/sbin/fence_virt")?,
             ],
         };
-        if sides.contains(&Side::Ours) {
+        if agents.contains(&Side::Ours) {
             symlink(found.xvm(Side::Ours), found.virt(Side::Ours))?;
         }
-        for side in sides {
-            for program in [found.virtd(*side), found.xvm(*side), found.virt(*side)] {
-                check(program, *side)?;
-            }
+        for side in hosts {
+            check(found.virtd(*side), *side)?;
+        }
+        for side in agents {
+            check(found.xvm(*side), *side)?;
+            check(found.virt(*side), *side)?;
         }
         Ok(found)
     }

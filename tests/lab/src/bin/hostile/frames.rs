@@ -166,8 +166,7 @@ fn flood(stage: &Stage) -> Verdict {
 fn impossible_addresses(stage: &Stage) -> Verdict {
     let mut host = stage.host(Transport::Multicast)?;
     let sender = stage.sender(Guest::First)?;
-    let mut sent = 0;
-    for (address, port) in [
+    let addresses = [
         ([225, 0, 0, 12], 1229),
         ([224, 0, 0, 1], 1229),
         ([239, 255, 255, 255], 22),
@@ -175,10 +174,10 @@ fn impossible_addresses(stage: &Stage) -> Verdict {
         ([0, 0, 0, 0], 1229),
         ([0, 1, 2, 3], 1229),
         ([10, 77, 0, 2], 0),
-    ] {
+    ];
+    for (before, (address, port)) in addresses.into_iter().enumerate() {
         let address = SocketAddr::new(IpAddr::from(address), port);
         sender.send(&stage.frame(Action::Off, BYSTANDER.name, Some(address))?.0)?;
-        sent += 1;
         fence_lab::wait::until(
             &format!("the refusal of {address}"),
             Duration::from_secs(5),
@@ -187,7 +186,7 @@ fn impossible_addresses(stage: &Stage) -> Verdict {
                     .stderr()
                     .matches(Reason::ImpossibleAddress.name())
                     .count()
-                    >= sent
+                    > before
             },
         )?;
     }

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 fn run(directory: &Path, report: &Report) -> Verdict {
     fs::create_dir_all(directory)?;
-    let programs = Programs::locate(directory, &[Side::Ours])?;
+    let programs = Programs::locate(directory, &[Side::Ours], &[Side::Ours])?;
     let words: Vec<_> = env::args().skip(1).collect();
     let cases: Vec<Case> = [
         peers::CASES,

@@ -99,6 +99,9 @@ impl Bench<'_> {
     }
 }
 
+/// What a job does. A failure is one of the set-up; cases report theirs to the group.
+pub(crate) type Run = Box<dyn Fn(&Bench<'_>, &mut Group) -> Result<(), Failure> + Send + Sync>;
+
 /// A group of cases that one worker runs.
 pub(crate) struct Job {
     /// The group's name.
@@ -108,7 +111,7 @@ pub(crate) struct Job {
     /// Whose agent.
     pub(crate) agent: Side,
     /// Runs the cases.
-    pub(crate) run: Box<dyn Fn(&Bench<'_>, &mut Group) -> Result<(), Failure> + Send + Sync>,
+    pub(crate) run: Run,
 }
 
 fn main() -> ExitCode {
@@ -135,17 +138,21 @@ fn run(directory: &Path, report: &Report) -> Result<(), Failure> {
     fs::create_dir_all(directory)?;
     let hosts = programs::selected("FENCE_HOST")?;
     let agents = programs::selected("FENCE_AGENT")?;
-    let sides: Vec<_> = hosts.iter().chain(&agents).copied().collect();
-    let programs = Programs::locate(directory, &sides)?;
+    let programs = Programs::locate(directory, &hosts, &agents)?;
     let words: Vec<_> = env::args().skip(1).collect();
     let jobs: Vec<_> = all_jobs(&hosts, &agents)
         .into_iter()
         .filter(|job| words.is_empty() || words.iter().any(|word| job.name.contains(word)))
         .collect();
-    let next = AtomicUsize::new(0);
+    let suite = Suite {
+        jobs,
+        next: AtomicUsize::new(0),
+        programs,
+        directory: directory.to_owned(),
+    };
     thread::scope(|scope| {
-        for _ in 0..WORKERS.min(jobs.len()) {
-            scope.spawn(|| work(&jobs, &next, &programs, directory, report));
+        for _ in 0..WORKERS.min(suite.jobs.len()) {
+            scope.spawn(|| suite.work(report));
         }
     });
     Ok(())
@@ -167,40 +174,46 @@ fn all_jobs(hosts: &[Side], agents: &[Side]) -> Vec<Job> {
     jobs
 }
 
-fn work(jobs: &[Job], next: &AtomicUsize, programs: &Programs, directory: &Path, report: &Report) {
-    let net = Net::new();
-    loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(job) = jobs.get(index) else { return };
-        let mut group = Group::new(job.name.clone());
-        let verdict = match &net {
-            Ok(net) => run_job(job, index, programs, net, directory, &mut group),
-            Err(failure) => Err(Failure::new(failure.text())),
-        };
-        if let Err(failure) = verdict {
-            group.case("set-up", Err(failure));
-        }
-        report.add(&group);
-    }
+/// The jobs and how far they are done.
+struct Suite {
+    jobs: Vec<Job>,
+    next: AtomicUsize,
+    programs: Programs,
+    directory: PathBuf,
 }
 
-fn run_job(
-    job: &Job,
-    index: usize,
-    programs: &Programs,
-    net: &Net,
-    directory: &Path,
-    group: &mut Group,
-) -> Result<(), Failure> {
-    let directory = directory.join(format!("job{index}"));
-    fs::create_dir_all(&directory)?;
-    let bench = Bench {
-        programs,
-        net,
-        directory,
-        host: job.host,
-        agent: job.agent,
-        port: 1229 + u16::try_from(index)?,
-    };
-    (job.run)(&bench, group)
+impl Suite {
+    /// Does jobs until none is left, all in one network.
+    fn work(&self, report: &Report) {
+        let net = Net::new();
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = self.jobs.get(index) else {
+                return;
+            };
+            let mut group = Group::new(job.name.clone());
+            let verdict = match &net {
+                Ok(net) => self.run(index, job, net, &mut group),
+                Err(failure) => Err(Failure::new(failure.text())),
+            };
+            if verdict.is_err() {
+                group.case("set-up", verdict);
+            }
+            report.add(&group);
+        }
+    }
+
+    fn run(&self, index: usize, job: &Job, net: &Net, group: &mut Group) -> Result<(), Failure> {
+        let directory = self.directory.join(format!("job{index}"));
+        fs::create_dir_all(&directory)?;
+        let bench = Bench {
+            programs: &self.programs,
+            net,
+            directory,
+            host: job.host,
+            agent: job.agent,
+            port: 1229 + u16::try_from(index)?,
+        };
+        (job.run)(&bench, group)
+    }
 }

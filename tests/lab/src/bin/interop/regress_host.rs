@@ -31,6 +31,11 @@ const CASES: &[(&str, Case)] = &[
         "a datagram one byte short is not a frame (L18)",
         short_datagram,
     ),
+    ("a served request is a replay for good", late_replay),
+    (
+        "an old datagram is not executed through the next agent (L37)",
+        old_datagram,
+    ),
     ("a silent client costs nobody's time (L12)", silent_client),
     (
         "an order whose requester has gone is not executed (L37)",
@@ -171,6 +176,51 @@ fn short_datagram(bench: &Bench<'_>) -> Verdict {
         Side::C => ensure!(!silent, "C has changed"),
     }
     Ok(())
+}
+
+/// Somebody who has listened sends a served request again when the host's memory of it is over.
+/// The C daemon calls back again (D16), and whoever answers there has it executed again.
+fn late_replay(bench: &Bench<'_>) -> Verdict {
+    let stage = Stage::new(bench, Transport::Multicast, HASH)?;
+    let (listener, sender) = (stage.listen()?, stage.sender()?);
+    let frame = stage.frame(Action::Status, VM1.name)?;
+    sender.send(&frame.0)?;
+    stage.serve(&listener)?;
+    std::thread::sleep(Duration::from_millis(13_000));
+    sender.send(&frame.0)?;
+    let silent = nobody_calls(&listener);
+    match bench.host {
+        Side::Ours => ensure!(silent, "a recorded request is called back"),
+        Side::C => ensure!(!silent, "C has changed"),
+    }
+    Ok(())
+}
+
+/// The daemon stands still while an agent asks for a fence and gives up. When the daemon goes on,
+/// another agent waits at the same address with the same key, for something harmless. The C daemon
+/// executes the old request through it (D17).
+fn old_datagram(bench: &Bench<'_>) -> Verdict {
+    let stage = Stage::new(bench, Transport::Multicast, HASH)?;
+    stage.host.process.signal(Signal::SIGSTOP)?;
+    let stopped = std::time::Instant::now();
+    let first = stage.agent.run(&["-o", "off", "-n", VM1.name, "-t", "2"]);
+    let rest = Duration::from_millis(11_000).saturating_sub(stopped.elapsed());
+    std::thread::sleep(rest);
+    let second = stage
+        .agent
+        .spawn(&["-o", "status", "-n", VM1.name, "-t", "15"]);
+    // It is given time to listen before the old datagrams are read.
+    std::thread::sleep(Duration::from_millis(300));
+    stage.host.process.signal(Signal::SIGCONT)?;
+    ensure!(first?.code != 0, "nobody could have answered");
+    let second = second?.finish(Duration::from_secs(20))?;
+    match bench.host {
+        Side::Ours => {
+            ensure!(second.stdout == "Status: ON\n", "{}", second.describe());
+            stage.agent.expect_state(VM1.name, true)
+        }
+        Side::C => stage.agent.expect_state(VM1.name, false),
+    }
 }
 
 /// D11: the C daemon serves one connection at a time; one that says nothing costs a second.
