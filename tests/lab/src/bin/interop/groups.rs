@@ -12,18 +12,61 @@ use crate::{Bench, Job};
 /// Guest 1 may fence vm1 (listed by name) and the bystander (listed by UUID), guest 2 the one with
 /// the long name.
 pub(crate) fn jobs(host: Side, agent: Side) -> Vec<Job> {
-    WAYS.into_iter()
-        .map(|(transport, family)| Job {
-            name: format!(
-                "groups: host {host}, agent {agent}: {transport} {}",
-                family.name()
-            ),
+    let mut jobs = Vec::new();
+    for (transport, family) in WAYS {
+        let way = format!("host {host}, agent {agent}: {transport} {}", family.name());
+        jobs.push(Job {
+            name: format!("groups: {way}"),
             host,
             agent,
             run: Box::new(move |bench, group| both_guests(bench, transport, family, group)),
-        })
-        .collect()
+        });
+        jobs.push(Job {
+            name: format!("groups: {way}, a source that is in none"),
+            host,
+            agent,
+            run: Box::new(move |bench, group| nobodys(bench, transport, family, group)),
+        });
+    }
+    jobs
 }
+
+/// The only group is another guest's.
+fn nobodys(
+    bench: &Bench<'_>,
+    transport: Transport,
+    family: Family,
+    group: &mut Group,
+) -> Result<(), Failure> {
+    let mut config = bench.furnish(HostConfig::new(transport, family, bench.port), "host")?;
+    config.groups = vec![GroupText {
+        members: vec![VM1.name.to_owned()],
+        sources: vec![Guest::Second.address(family).to_string()],
+    }];
+    let host = bench.launch("host").start_ready(config)?;
+    let agent = bench.agent_for(&host);
+    run_rows(NOBODY, &agent, &host, group);
+    let untouched = agent.from_guest(Guest::Second).expect_state(VM1.name, true);
+    group.case("the domain runs on", untouched);
+    add_log(&host, group);
+    Ok(())
+}
+
+const NOBODY: &[Row] = &[
+    row("list", "list", Target::Nothing, Want::Denied).but_c_host(
+        "D4",
+        Want::List(&[]),
+        After::Unchanged,
+    ),
+    row("monitor", "monitor", Target::Nothing, Want::Denied).but_c_host(
+        "D4",
+        Want::Success,
+        After::Unchanged,
+    ),
+    row("status", "status", Target::Name(VM1), Want::Denied),
+    row("off", "off", Target::Name(VM1), Want::Denied),
+    row("reboot by UUID", "reboot", Target::Uuid(VM1), Want::Denied),
+];
 
 fn both_guests(
     bench: &Bench<'_>,
