@@ -124,6 +124,21 @@ impl<'a> Stage<'a> {
         Ok(RawFrame::of(&frame).sign(&self.key, HASH))
     }
 
+    /// A request and its retransmissions: the same identifier, fresh random bytes.
+    fn retransmissions(&self, domain: &str) -> Result<[RawFrame; 4], Failure> {
+        let mut frame = forge::request(Action::Off, domain, Some(self.callback()))?;
+        let randoms: [[u8; 6]; 4] = [
+            forge::random()?,
+            forge::random()?,
+            forge::random()?,
+            forge::random()?,
+        ];
+        Ok(randoms.map(|random| {
+            frame.id.random = random;
+            RawFrame::of(&frame).sign(&self.key, HASH)
+        }))
+    }
+
     /// Serves one call-back to its end.
     fn serve(&self, listener: &TcpListener) -> Result<u8, Failure> {
         let Some(mut stream) = peer::accept(listener, PATIENCE) else {
@@ -141,8 +156,8 @@ fn nobody_calls(listener: &TcpListener) -> bool {
 fn retransmissions(bench: &Bench<'_>) -> Verdict {
     let stage = Stage::new(bench, Transport::Multicast, HASH)?;
     let (listener, sender) = (stage.listen()?, stage.sender()?);
-    let frame = stage.frame(Action::Off, VM1.name)?;
-    for _ in 0..5 {
+    let [first, second, third, late] = stage.retransmissions(VM1.name)?;
+    for frame in [&first, &second, &first, &third] {
         sender.send(&frame.0)?;
     }
     let reply = stage.serve(&listener)?;
@@ -151,7 +166,9 @@ fn retransmissions(bench: &Bench<'_>) -> Verdict {
         nobody_calls(&listener),
         "the daemon called back twice for one request"
     );
-    sender.send(&frame.0)?;
+    for frame in [&first, &late] {
+        sender.send(&frame.0)?;
+    }
     ensure!(
         nobody_calls(&listener),
         "a request that was served is called back again"
@@ -267,15 +284,14 @@ fn requester_gone(bench: &Bench<'_>) -> Verdict {
 fn failed_then_honest(bench: &Bench<'_>) -> Verdict {
     let stage = Stage::new(bench, Transport::Multicast, HASH)?;
     let (listener, sender) = (stage.listen()?, stage.sender()?);
-    let frame = stage.frame(Action::Off, VM1.name)?;
+    let [frame, again, ..] = stage.retransmissions(VM1.name)?;
     sender.send(&frame.0)?;
     let Some(stream) = peer::accept(&listener, PATIENCE) else {
         return Err(Failure::new("no call-back came"));
     };
     drop(stream);
-    // The agent would send the same request again.
     std::thread::sleep(Duration::from_millis(200));
-    sender.send(&frame.0)?;
+    sender.send(&again.0)?;
     let reply = stage.serve(&listener)?;
     ensure!(reply == Reply::Success.to_wire(), "the reply is {reply}");
     Ok(())
