@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fence_proto::fencing::Sightings;
+use fence_proto::host::Answer;
 use fence_proto::host_list::Entry;
 use fence_proto::{Access, Order, Reason, Reply};
 use tokio::time::{Instant, timeout_at};
@@ -42,6 +43,7 @@ use self::connection::Reach;
 use self::host::{Common, Host, Link, Tally};
 use self::lanes::Lanes;
 use self::orders::Task;
+use crate::backend::{Answering, Backend, CancelFlag};
 use crate::clock::Clock;
 
 /// How long [`LibvirtBackend::ready`] waits for the first connections.
@@ -68,30 +70,6 @@ pub enum Outcome {
     List(Vec<Entry>),
     /// It was never begun, and changed nothing: expired, its requester gone, or the daemon ending.
     Dropped(Reason),
-}
-
-/// Tells the backend that nobody waits for an order any more. Looked at right before the order's
-/// first change.
-#[derive(Debug, Clone, Default)]
-pub struct CancelFlag(Arc<AtomicBool>);
-
-impl CancelFlag {
-    /// A flag that is not set.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The requester is gone.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    /// Whether the requester is gone.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
 }
 
 /// No hypervisor can be reached.
@@ -208,5 +186,22 @@ impl LibvirtBackend {
         for host in &self.0.hosts {
             host.stop();
         }
+    }
+}
+
+impl Backend for LibvirtBackend {
+    fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering {
+        let backend = self.clone();
+        Box::pin(async move {
+            match Self::execute(&backend, order, cancelled).await {
+                Outcome::Reply(reply) => Answer::Reply(reply),
+                Outcome::List(entries) => Answer::List(entries),
+                Outcome::Dropped(reason) => Answer::NotStarted(reason),
+            }
+        })
+    }
+
+    fn shut_down(&self) {
+        self.shutdown();
     }
 }
