@@ -2,16 +2,25 @@
 //! means, what there is, whether fencing can work.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use fence_proto::fencing::{Activity, Answer, DomainCopy, Doubt, Verdict, list_verdict, resolve};
 use fence_proto::host_list::{Entry, STATE_RUNNING};
 use fence_proto::{Action, DomainIdentity, Reply, Source, Uuid};
 use tracing::{error, info};
 
+use super::connection::by_name;
 use super::orders::Task;
 use super::pool::Lane;
 use super::survey::{Survey, Timing, Work};
 use super::{Inner, Outcome};
+
+/// So many handles take milliseconds to free, and the answer may need the processor meanwhile.
+const MANY_HANDLES: usize = 1_000;
+
+/// How long the freeing waits for it.
+const LET_THE_ANSWER_GO: Duration = Duration::from_millis(20);
 
 /// The domain that an order means.
 pub(super) struct Target {
@@ -53,13 +62,13 @@ impl Inner {
                             common.sightings().listed(worker.host.index, uuids);
                         }
                         report(Answer::Got(entries));
+                        if handles.len() > MANY_HANDLES {
+                            thread::sleep(LET_THE_ANSWER_GO);
+                        }
                         drop(handles);
                     }
                     Err(fault) => {
-                        error!(
-                            uri = worker.host.name(),
-                            "the domains can't be listed: {fault}"
-                        );
+                        worker.log_fault(&"the list", &fault);
                         report(Answer::Down);
                     }
                 },
@@ -91,7 +100,8 @@ impl Inner {
                 self.access.allows(source, &identity)
             });
         }
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
+        // Stable, because that merges what comes in sorted runs.
+        entries.sort_by(by_name);
         entries
     }
 
@@ -115,7 +125,7 @@ impl Inner {
                     Answer::Got(copies)
                 }
                 Err(fault) => {
-                    error!(uri = worker.host.name(), domain = %text, "the domain can't be looked up: {fault}");
+                    worker.log_fault(&text, &fault);
                     Answer::Down
                 }
             });
