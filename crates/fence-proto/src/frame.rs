@@ -43,12 +43,13 @@ impl Family {
     }
 }
 
-/// What identifies a request among its retransmissions.
+/// What tells requests and their retransmissions apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
-    /// Random bytes of the frame.
+    /// Random bytes, fresh in every frame, also in retransmissions of one request.
     pub random: [u8; 6],
-    /// The request's identifier: the same in all retransmissions.
+    /// The request's identifier: the same in all retransmissions. The C agent takes it from the
+    /// microseconds of its clock, so it has 20 bits at the most.
     pub seqno: u32,
 }
 
@@ -141,7 +142,7 @@ impl Demand<'_> {
     ///
     /// # Errors
     /// The [`Reason`] to drop it.
-    pub fn accept(&self, bytes: &[u8]) -> Result<RequestFrame, Reason> {
+    pub fn accept(&self, bytes: &[u8]) -> Result<AuthenticFrame, Reason> {
         let bytes: &[u8; FRAME_LEN] = bytes.try_into().map_err(|_| Reason::WrongLength)?;
         let (frame, algorithm, hash) = decode(bytes)?;
         if algorithm < self.weakest {
@@ -157,7 +158,31 @@ impl Demand<'_> {
                 return Err(Reason::BadSignature);
             }
         }
-        Ok(frame)
+        let fingerprint = (algorithm != HashAlgorithm::None)
+            .then(|| hash.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)))
+            .flatten();
+        Ok(AuthenticFrame { frame, fingerprint })
+    }
+}
+
+/// A frame that meets a [`Demand`]. Only [`Demand::accept`] makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthenticFrame {
+    frame: RequestFrame,
+    fingerprint: Option<u128>,
+}
+
+impl AuthenticFrame {
+    /// The decoded request.
+    #[must_use]
+    pub const fn frame(&self) -> &RequestFrame {
+        &self.frame
+    }
+
+    /// The start of the signature, by which exactly this frame is known again; `None` if unsigned.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Option<u128> {
+        self.fingerprint
     }
 }
 
@@ -321,7 +346,12 @@ mod tests {
                 key: Some(&key),
                 weakest: HashAlgorithm::None,
             };
-            assert_eq!(demand.accept(&bytes), Ok(frame()), "{algorithm}");
+            let accepted = demand.accept(&bytes).unwrap();
+            assert_eq!(*accepted.frame(), frame(), "{algorithm}");
+            assert_eq!(
+                accepted.fingerprint().is_none(),
+                algorithm == HashAlgorithm::None
+            );
         }
     }
 

@@ -15,9 +15,12 @@
 
 pub mod access;
 pub mod action;
+pub mod agent;
 pub mod domain;
 pub mod frame;
+pub mod handshake;
 pub mod hash;
+pub mod host;
 pub mod host_list;
 pub mod key;
 pub mod order;

@@ -1,0 +1,24 @@
+//! The host's side: from a datagram or a connection to an order, and from its outcome to a reply.
+//!
+//! The ladder is well-formed → authentic → fresh → allowed → affordable → act:
+//!
+//! | step | where |
+//! |---|---|
+//! | well-formed, authentic | [`crate::frame::Demand::accept`], called by [`datagram`] and [`Session`] |
+//! | fresh | [`Replay`]: retransmissions and replays; [`datagram`]: old datagrams |
+//! | affordable | [`Admission`]: how many sessions, per source and in total |
+//! | proved | [`crate::handshake::HostHandshake`], inside [`Session`] |
+//! | allowed | [`crate::Access`]: a stranger in [`Session`], the domain in the backend |
+//! | act | an [`crate::Order`], which only a [`Session`] makes |
+
+mod admission;
+mod datagram;
+mod policy;
+mod replay;
+mod session;
+
+pub use admission::{Admission, Admitted, Limits, SessionId};
+pub use datagram::{CallBack, Datagram, datagram};
+pub use policy::{Policy, Timing};
+pub use replay::{Replay, RequestKey};
+pub use session::{Answer, ConnectError, Event, Output, Session};

@@ -1,0 +1,316 @@
+//! Which requests were heard before: retransmissions act once, replays never.
+//!
+//! Two memories. The short one knows a multicast request by (action, seqno, domain), which all its
+//! retransmissions share, while it is served and for ten seconds after (section 2.6). A request
+//! that failed before its order was made is forgotten at once, so that its next retransmission
+//! gets a new try (row L27). The long one knows single frames by their signature and refuses them
+//! as replays; it holds the frames of requests that were served, the newest 16384 of them.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::action::Action;
+use crate::frame::{AuthenticFrame, RequestFrame};
+use crate::reason::Reason;
+use crate::time::Moment;
+
+/// How long a served request's retransmissions are dropped.
+const SERVED_MEMORY: Duration = Duration::from_secs(10);
+/// Served requests in the short memory.
+const SERVED_MAX: usize = 8192;
+/// Frames in the long memory.
+const FINGERPRINTS_MAX: usize = 16_384;
+/// Retransmissions of one request that are noted while it is served.
+const VARIANTS_MAX: usize = 64;
+/// Other call-back addresses of one request that are kept in case the first does not answer.
+const ALTERNATES_MAX: usize = 4;
+
+/// What all retransmissions of one request have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    action: Action,
+    seqno: u32,
+    /// In lower case, as the original compares it.
+    domain: String,
+}
+
+impl RequestKey {
+    /// The key of a frame.
+    #[must_use]
+    pub fn of(frame: &RequestFrame) -> Self {
+        Self {
+            action: frame.action,
+            seqno: frame.id.seqno,
+            domain: frame.domain.as_str().to_ascii_lowercase(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct InProgress {
+    fingerprints: Vec<u128>,
+    alternates: VecDeque<SocketAddr>,
+    tried: Vec<SocketAddr>,
+}
+
+/// The memory of requests. Bounded: the requests under way by the sessions that serve them, the
+/// rest by constants of this module.
+#[derive(Debug, Default)]
+pub struct Replay {
+    in_progress: HashMap<RequestKey, InProgress>,
+    served: HashMap<RequestKey, Moment>,
+    served_order: VecDeque<(Moment, RequestKey)>,
+    fingerprints: HashSet<u128>,
+    fingerprint_order: VecDeque<u128>,
+}
+
+impl Replay {
+    /// An empty memory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A frame of a stream: it must be new, and is remembered from here on. Streams carry no
+    /// retransmissions, so an honest frame never comes twice.
+    ///
+    /// # Errors
+    /// [`Reason::Replayed`].
+    pub fn stream(&mut self, frame: &AuthenticFrame) -> Result<(), Reason> {
+        match frame.fingerprint() {
+            Some(fingerprint) if !self.remember_frame(fingerprint) => Err(Reason::Replayed),
+            _ => Ok(()),
+        }
+    }
+
+    /// A frame of multicast that calls `callback`. If it is new, the caller serves it and says
+    /// [`Self::finish`] in the end.
+    ///
+    /// # Errors
+    /// [`Reason::DuplicateInProgress`] (its address is kept as an alternate),
+    /// [`Reason::DuplicateServed`] or [`Reason::Replayed`].
+    pub fn begin(
+        &mut self,
+        now: Moment,
+        frame: &AuthenticFrame,
+        callback: SocketAddr,
+    ) -> Result<RequestKey, Reason> {
+        self.expire(now);
+        let key = RequestKey::of(frame.frame());
+        if let Some(request) = self.in_progress.get_mut(&key) {
+            request.note(frame.fingerprint(), callback);
+            return Err(Reason::DuplicateInProgress);
+        }
+        let known = frame
+            .fingerprint()
+            .is_some_and(|it| self.fingerprints.contains(&it));
+        if self.served.contains_key(&key) {
+            if let Some(fingerprint) = frame.fingerprint() {
+                self.remember_frame(fingerprint);
+            }
+            return Err(Reason::DuplicateServed);
+        }
+        if known {
+            return Err(Reason::Replayed);
+        }
+        let mut request = InProgress {
+            tried: vec![callback],
+            ..InProgress::default()
+        };
+        request.fingerprints.extend(frame.fingerprint());
+        self.in_progress.insert(key.clone(), request);
+        Ok(key)
+    }
+
+    /// A call-back could not be connected: the next address that the same request named, if any.
+    /// The request stays in progress while there is one.
+    pub fn next_alternate(&mut self, key: &RequestKey) -> Option<SocketAddr> {
+        let request = self.in_progress.get_mut(key)?;
+        let next = request.alternates.pop_front()?;
+        request.tried.push(next);
+        Some(next)
+    }
+
+    /// The request's session is over. Served: an order was made of it, whatever came out.
+    pub fn finish(&mut self, now: Moment, key: RequestKey, served: bool) {
+        let Some(request) = self.in_progress.remove(&key) else {
+            return;
+        };
+        if !served {
+            return;
+        }
+        for fingerprint in request.fingerprints {
+            self.remember_frame(fingerprint);
+        }
+        if self.served_order.len() >= SERVED_MAX
+            && let Some((_, oldest)) = self.served_order.pop_front()
+        {
+            self.served.remove(&oldest);
+        }
+        self.served.insert(key.clone(), now);
+        self.served_order.push_back((now, key));
+    }
+
+    /// Requests that are being served.
+    #[must_use]
+    pub fn in_progress(&self) -> usize {
+        self.in_progress.len()
+    }
+
+    fn expire(&mut self, now: Moment) {
+        while let Some((at, _)) = self.served_order.front() {
+            if now.since(*at) < SERVED_MEMORY {
+                break;
+            }
+            if let Some((at, key)) = self.served_order.pop_front()
+                && self.served.get(&key) == Some(&at)
+            {
+                self.served.remove(&key);
+            }
+        }
+    }
+
+    /// Whether the frame is new.
+    fn remember_frame(&mut self, fingerprint: u128) -> bool {
+        if !self.fingerprints.insert(fingerprint) {
+            return false;
+        }
+        if self.fingerprint_order.len() >= FINGERPRINTS_MAX
+            && let Some(oldest) = self.fingerprint_order.pop_front()
+        {
+            self.fingerprints.remove(&oldest);
+        }
+        self.fingerprint_order.push_back(fingerprint);
+        true
+    }
+}
+
+impl InProgress {
+    fn note(&mut self, fingerprint: Option<u128>, callback: SocketAddr) {
+        if let Some(fingerprint) = fingerprint
+            && self.fingerprints.len() < VARIANTS_MAX
+            && !self.fingerprints.contains(&fingerprint)
+        {
+            self.fingerprints.push(fingerprint);
+        }
+        let known = self.tried.contains(&callback) || self.alternates.contains(&callback);
+        if !known && self.alternates.len() < ALTERNATES_MAX {
+            self.alternates.push_back(callback);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::DomainRef;
+    use crate::frame::{Demand, RequestId, Signature};
+    use crate::hash::HashAlgorithm;
+    use crate::key::Key;
+
+    fn frame(seqno: u32, random: u8, domain: &str) -> AuthenticFrame {
+        let key = Key::from_bytes(b"0123456789").unwrap();
+        let frame = RequestFrame {
+            action: Action::Off,
+            domain: DomainRef::new(domain).unwrap(),
+            uuid_flag: false,
+            callback: Some(address(1)),
+            id: RequestId {
+                random: [random; 6],
+                seqno,
+            },
+        };
+        let bytes = frame.encode(Signature::Keyed(&key, HashAlgorithm::Sha256));
+        Demand {
+            key: Some(&key),
+            weakest: HashAlgorithm::Sha256,
+        }
+        .accept(&bytes)
+        .unwrap()
+    }
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 1229))
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_epoch(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn retransmission_while_served_and_after_is_dropped() {
+        let mut replay = Replay::new();
+        let key = replay.begin(at(0), &frame(1, 1, "vm"), address(1)).unwrap();
+        let again = replay.begin(at(2), &frame(1, 2, "VM"), address(1));
+        assert_eq!(again, Err(Reason::DuplicateInProgress));
+        replay.finish(at(3), key, true);
+        let late = replay.begin(at(12), &frame(1, 3, "vm"), address(1));
+        assert_eq!(late, Err(Reason::DuplicateServed));
+    }
+
+    #[test]
+    fn replayed_request_is_dropped_long_after_success() {
+        let mut replay = Replay::new();
+        let key = replay.begin(at(0), &frame(1, 1, "vm"), address(1)).unwrap();
+        let _ = replay.begin(at(1), &frame(1, 2, "vm"), address(1));
+        replay.finish(at(3), key, true);
+        let _ = replay.begin(at(4), &frame(1, 3, "vm"), address(1));
+        for variant in [1, 2, 3] {
+            let replayed = replay.begin(at(10_000), &frame(1, variant, "vm"), address(1));
+            assert_eq!(replayed, Err(Reason::Replayed), "variant {variant}");
+        }
+        assert!(
+            replay
+                .begin(at(10_000), &frame(1, 4, "vm"), address(1))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn failed_request_gets_a_new_try_at_once() {
+        let mut replay = Replay::new();
+        let key = replay.begin(at(0), &frame(1, 1, "vm"), address(1)).unwrap();
+        replay.finish(at(1), key, false);
+        assert!(replay.begin(at(2), &frame(1, 2, "vm"), address(1)).is_ok());
+    }
+
+    #[test]
+    fn other_addresses_of_a_request_are_tried_in_turn() {
+        let mut replay = Replay::new();
+        let key = replay.begin(at(0), &frame(1, 1, "vm"), address(1)).unwrap();
+        for last in 1..20 {
+            let _ = replay.begin(at(0), &frame(1, last, "vm"), address(last));
+        }
+        let mut tried = Vec::new();
+        while let Some(next) = replay.next_alternate(&key) {
+            tried.push(next);
+            // Heard again while it is tried: not a new alternate.
+            let _ = replay.begin(at(1), &frame(1, 99, "vm"), next);
+        }
+        assert_eq!(tried, [address(2), address(3), address(4), address(5)]);
+    }
+
+    #[test]
+    fn stream_frame_is_good_once() {
+        let mut replay = Replay::new();
+        assert_eq!(replay.stream(&frame(1, 1, "vm")), Ok(()));
+        assert_eq!(replay.stream(&frame(1, 1, "vm")), Err(Reason::Replayed));
+        assert_eq!(replay.stream(&frame(1, 2, "vm")), Ok(()));
+    }
+
+    #[test]
+    fn memories_are_bounded() {
+        let mut replay = Replay::new();
+        for seqno in 0..20_000 {
+            let frame = frame(seqno, 1, "vm");
+            let key = replay.begin(at(0), &frame, address(1)).unwrap();
+            replay.finish(at(0), key, true);
+        }
+        assert_eq!(replay.in_progress(), 0);
+        assert!(replay.served.len() <= SERVED_MAX);
+        assert_eq!(replay.served.len(), replay.served_order.len());
+        assert!(replay.fingerprints.len() <= FINGERPRINTS_MAX);
+        assert_eq!(replay.fingerprints.len(), replay.fingerprint_order.len());
+    }
+}

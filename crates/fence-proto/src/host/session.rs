@@ -1,0 +1,353 @@
+//! One session of a host, from its first byte to its last.
+//!
+//! ```text
+//! stream:     frame ─┐
+//! call-back: connect ┴→ challenge-response → order → reply
+//! ```
+
+use std::sync::Arc;
+
+use super::policy::Policy;
+use super::replay::Replay;
+use crate::access::Source;
+use crate::action::Action;
+use crate::frame::{AuthenticFrame, FRAME_LEN, RequestFrame};
+use crate::handshake::{Authenticated, Challenge, HostHandshake, Step, host_challenge};
+use crate::host_list::{self, Entry};
+use crate::order::Order;
+use crate::reason::Reason;
+use crate::reply::Reply;
+use crate::time::Moment;
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The call-back is connected.
+    Connected,
+    /// The call-back could not be connected.
+    ConnectFailed(ConnectError),
+    /// Bytes of the peer.
+    Received(&'a [u8]),
+    /// The peer closed or reset the connection.
+    PeerClosed,
+    /// What came of the order.
+    Answered(Answer),
+    /// Time has passed: to be said when [`Session::deadline`] is reached.
+    Tick,
+    /// A newer session takes this one's place.
+    Evicted,
+    /// The daemon is ending.
+    ShutDown,
+}
+
+/// Why a call-back was not connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectError {
+    /// Refused or reset: another host has won, or the agent is gone. Not an error.
+    Refused,
+    /// Anything else: unreachable, filtered.
+    Other,
+}
+
+/// What a backend made of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The reply to send.
+    Reply(Reply),
+    /// The domains to list.
+    List(Vec<Entry>),
+    /// The order was never started.
+    NotStarted(Reason),
+}
+
+/// What the shell has to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing but wait for the next event or [`Session::deadline`].
+    Wait,
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// Have the backend execute this.
+    Execute(Order),
+    /// The requester is gone: if the order was not started, it must not be.
+    Cancel,
+    /// Send these bytes (if any) and close. A [`Reason`] says that the order was not carried out.
+    Finish(Vec<u8>, Option<Reason>),
+    /// Close without a word.
+    Drop(Reason),
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// A stream whose frame is not complete.
+    Frame(Vec<u8>),
+    /// A call-back that is not connected.
+    Connecting(AuthenticFrame),
+    /// The handshake is under way.
+    Handshake(RequestFrame, HostHandshake),
+    /// The backend has the order.
+    Executing {
+        peer_gone: bool,
+    },
+    Over,
+}
+
+/// A session. Feed it events; do what the outputs say.
+#[derive(Debug)]
+pub struct Session {
+    policy: Arc<Policy>,
+    source: Source,
+    random: [u8; 32],
+    arrived: Moment,
+    deadline: Moment,
+    stage: Stage,
+    served: bool,
+}
+
+impl Session {
+    /// A connection that a peer made (TCP, vsock). `random` is fresh for every session.
+    #[must_use]
+    pub fn accepted(policy: Arc<Policy>, source: Source, random: [u8; 32], now: Moment) -> Self {
+        let deadline = now + policy.timing().handshake;
+        let stage = Stage::Frame(Vec::new());
+        Self {
+            policy,
+            source,
+            random,
+            arrived: now,
+            deadline,
+            stage,
+            served: false,
+        }
+    }
+
+    /// A connection that the host is making to call back. `random` is fresh for every session.
+    #[must_use]
+    pub fn calling_back(
+        policy: Arc<Policy>,
+        call: super::CallBack,
+        random: [u8; 32],
+        now: Moment,
+    ) -> Self {
+        let deadline = now + policy.timing().connect;
+        let source = Source::Ip(call.address.ip());
+        let stage = Stage::Connecting(call.frame);
+        Self {
+            policy,
+            source,
+            random,
+            arrived: now,
+            deadline,
+            stage,
+            served: false,
+        }
+    }
+
+    /// When to say [`Event::Tick`] if nothing else happened.
+    #[must_use]
+    pub const fn deadline(&self) -> Moment {
+        self.deadline
+    }
+
+    /// Whether the request is used up: an order was made of it or it was denied.
+    #[must_use]
+    pub const fn served(&self) -> bool {
+        self.served
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// What the peer asks, once its frame is known and until the order is made; for logs.
+    #[must_use]
+    pub fn asked(&self) -> Option<(Action, &str)> {
+        let frame = match &self.stage {
+            Stage::Connecting(frame) => frame.frame(),
+            Stage::Handshake(frame, _) => frame,
+            _ => return None,
+        };
+        Some((frame.action, frame.domain.as_str()))
+    }
+
+    /// Takes an event.
+    pub fn handle(&mut self, now: Moment, event: Event<'_>, replay: &mut Replay) -> Output {
+        let output = match event {
+            Event::Connected => self.connected(now),
+            Event::ConnectFailed(ConnectError::Refused) => Output::Drop(Reason::CallbackRefused),
+            Event::ConnectFailed(ConnectError::Other) => Output::Drop(Reason::CallbackFailed),
+            Event::Received(bytes) => self.received(now, bytes, replay),
+            Event::PeerClosed => self.peer_closed(),
+            Event::Answered(answer) => self.answered(answer),
+            Event::Tick if now < self.deadline => Output::Wait,
+            Event::Tick => self.expired(),
+            Event::Evicted => Output::Drop(Reason::Evicted),
+            Event::ShutDown => self.shut_down(),
+        };
+        if matches!(output, Output::Finish(..) | Output::Drop(_)) {
+            self.stage = Stage::Over;
+        }
+        output
+    }
+
+    fn connected(&mut self, now: Moment) -> Output {
+        match core::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Connecting(frame) => {
+                self.deadline = now + self.policy.timing().handshake;
+                self.greet(frame.frame().clone())
+            }
+            other => {
+                self.stage = other;
+                Output::Wait
+            }
+        }
+    }
+
+    fn received(&mut self, now: Moment, bytes: &[u8], replay: &mut Replay) -> Output {
+        match &mut self.stage {
+            Stage::Frame(buffer) => {
+                let missing = FRAME_LEN.saturating_sub(buffer.len());
+                let (head, rest) = bytes.split_at_checked(missing).unwrap_or((bytes, &[]));
+                buffer.extend_from_slice(head);
+                if buffer.len() < FRAME_LEN {
+                    return Output::Wait;
+                }
+                let frame = core::mem::take(buffer);
+                self.frame_complete(now, &frame, rest, replay)
+            }
+            Stage::Handshake(_, handshake) => {
+                // A handshake exists only where there is a key: see Policy::new.
+                let Some(key) = self.policy.key() else {
+                    return Output::Drop(Reason::BadResponse);
+                };
+                match handshake.push(key, bytes) {
+                    Step::Wait => Output::Wait,
+                    Step::Send(bytes) => Output::Send(bytes),
+                    Step::Done(_, proof) => self.authenticated(proof),
+                    Step::Drop(reason) => Output::Drop(reason),
+                }
+            }
+            // Nothing is expected; what comes all the same changes nothing.
+            Stage::Connecting(_) | Stage::Executing { .. } | Stage::Over => Output::Wait,
+        }
+    }
+
+    fn frame_complete(
+        &mut self,
+        now: Moment,
+        frame: &[u8],
+        rest: &[u8],
+        replay: &mut Replay,
+    ) -> Output {
+        let frame = match self.policy.demand().accept(frame) {
+            Ok(frame) => frame,
+            Err(reason) => return Output::Drop(reason),
+        };
+        // A frame that asks for a call-back was made for multicast and is at most replayed here.
+        if frame.frame().callback.is_some() {
+            return Output::Drop(Reason::MalformedAddress);
+        }
+        if let Err(reason) = replay.stream(&frame) {
+            return Output::Drop(reason);
+        }
+        self.arrived = now;
+        match self.greet(frame.frame().clone()) {
+            Output::Wait if !rest.is_empty() => self.received(now, rest, replay),
+            Output::Execute(_) if !rest.is_empty() => Output::Drop(Reason::UnexpectedBytes),
+            output => output,
+        }
+    }
+
+    /// Starts the handshake, or skips it where none is configured.
+    fn greet(&mut self, frame: RequestFrame) -> Output {
+        let challenge: Challenge = self
+            .policy
+            .key()
+            .map_or([0; 64], |key| host_challenge(key, self.random));
+        match HostHandshake::new(self.policy.auth(), challenge) {
+            Ok(handshake) => {
+                self.stage = Stage::Handshake(frame, handshake);
+                Output::Wait
+            }
+            Err(proof) => self.order(frame, proof),
+        }
+    }
+
+    fn authenticated(&mut self, proof: Authenticated) -> Output {
+        match core::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Handshake(frame, _) => self.order(frame, proof),
+            _ => Output::Drop(Reason::UnexpectedBytes),
+        }
+    }
+
+    /// The only place where an order is made.
+    fn order(&mut self, frame: RequestFrame, _proof: Authenticated) -> Output {
+        self.served = true;
+        if frame.action.needs_domain() && !self.policy.access().knows(self.source) {
+            let denied = vec![Reply::PermissionDenied.to_wire()];
+            return Output::Finish(denied, Some(Reason::NotAllowed));
+        }
+        let timing = self.policy.timing();
+        let (start_by, answer_by) = (self.arrived + timing.start, self.arrived + timing.answer);
+        self.deadline = answer_by;
+        self.stage = Stage::Executing { peer_gone: false };
+        let request = (frame.action, frame.domain, frame.id);
+        Output::Execute(Order::new(request, self.source, start_by, answer_by))
+    }
+
+    fn peer_closed(&mut self) -> Output {
+        match &mut self.stage {
+            Stage::Executing { peer_gone } => {
+                *peer_gone = true;
+                // Nothing more is to be heard; the shell stops reading and the backend goes on or
+                // not, as far as it has got.
+                Output::Cancel
+            }
+            _ => Output::Drop(Reason::PeerClosed),
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) -> Output {
+        let Stage::Executing { peer_gone } = self.stage else {
+            return Output::Wait;
+        };
+        let (bytes, reason) = match answer {
+            Answer::Reply(reply) => (vec![reply.to_wire()], None),
+            Answer::List(entries) => (list_reply(&entries), None),
+            Answer::NotStarted(reason) => (vec![Reply::Failure.to_wire()], Some(reason)),
+        };
+        Output::Finish(if peer_gone { Vec::new() } else { bytes }, reason)
+    }
+
+    fn expired(&mut self) -> Output {
+        match self.stage {
+            // The backend did not keep its promise: nobody knows, which is a failure.
+            Stage::Executing { .. } => self.failed(Reason::TimedOut),
+            Stage::Connecting(_) => Output::Drop(Reason::CallbackFailed),
+            _ => Output::Drop(Reason::TimedOut),
+        }
+    }
+
+    fn shut_down(&mut self) -> Output {
+        match self.stage {
+            Stage::Executing { .. } => self.failed(Reason::ShuttingDown),
+            _ => Output::Drop(Reason::ShuttingDown),
+        }
+    }
+
+    fn failed(&mut self, reason: Reason) -> Output {
+        self.answered(Answer::NotStarted(reason))
+    }
+}
+
+fn list_reply(entries: &[Entry]) -> Vec<u8> {
+    let mut bytes = vec![Reply::HostListFollows.to_wire()];
+    bytes.extend(host_list::encode(entries));
+    bytes
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,158 @@
+//! What all sessions of the daemon share: memory, places, backend, counters and the end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use fence_proto::host::{Admission, Limits, Replay, SessionId};
+use fence_proto::{Reason, Source};
+use tokio::sync::{oneshot, watch};
+
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::sync::lock;
+
+/// How far the daemon has got towards its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It serves.
+    Running,
+    /// No new requests; orders under way may finish.
+    Draining,
+    /// Everybody who still waits gets a failure now.
+    Ending,
+}
+
+/// The shared state. One for the whole daemon.
+#[derive(Debug)]
+pub struct Hub {
+    /// The clock of all cores.
+    pub clock: Clock,
+    /// The counters.
+    pub counters: Counters,
+    /// Executes orders.
+    pub backend: Arc<dyn Backend>,
+    replay: Mutex<Replay>,
+    places: Mutex<Places>,
+    phase: watch::Sender<Phase>,
+    sessions: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct Places {
+    admission: Admission,
+    evictions: HashMap<SessionId, oneshot::Sender<()>>,
+}
+
+impl Hub {
+    /// A hub for `backend` with these bounds.
+    #[must_use]
+    pub fn new(clock: Clock, backend: Arc<dyn Backend>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            counters: Counters::new(clock),
+            backend,
+            replay: Mutex::new(Replay::new()),
+            places: Mutex::new(Places {
+                admission: Admission::new(limits),
+                evictions: HashMap::new(),
+            }),
+            phase: watch::Sender::new(Phase::Running),
+            sessions: watch::Sender::new(0),
+        })
+    }
+
+    /// Takes a place for a session of `source`, at the cost of an older unproven one if need be.
+    ///
+    /// # Errors
+    /// The [`Reason`] if there is no place, also because the daemon is ending.
+    pub fn admit(self: &Arc<Self>, source: Source) -> Result<Place, Reason> {
+        if *self.phase.borrow() != Phase::Running {
+            return Err(Reason::ShuttingDown);
+        }
+        let mut places = lock(&self.places);
+        let admitted = places.admission.admit(source)?;
+        let evicted = admitted.evicted.and_then(|id| places.evictions.remove(&id));
+        if let Some(evicted) = evicted {
+            // The session may have ended by itself in this moment: just as good.
+            let _ = evicted.send(());
+        }
+        let (sender, receiver) = oneshot::channel();
+        places.evictions.insert(admitted.id, sender);
+        drop(places);
+        self.sessions
+            .send_modify(|count| *count = count.saturating_add(1));
+        Ok(Place {
+            hub: Arc::clone(self),
+            id: admitted.id,
+            evicted: receiver,
+        })
+    }
+
+    /// Runs `f` on the memory of requests.
+    pub fn with_replay<T>(&self, f: impl FnOnce(&mut Replay) -> T) -> T {
+        f(&mut lock(&self.replay))
+    }
+
+    /// Says how far the end has come; never goes back.
+    pub fn advance(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let forward = phase > *now;
+            if forward {
+                *now = phase;
+            }
+            forward
+        });
+    }
+
+    /// Follows the phase.
+    #[must_use]
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Waits until no session is left.
+    pub async fn idle(&self) {
+        // The sender lives as long as this hub.
+        let _ = self
+            .sessions
+            .subscribe()
+            .wait_for(|count| *count == 0)
+            .await;
+    }
+}
+
+/// A session's place. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Place {
+    hub: Arc<Hub>,
+    id: SessionId,
+    evicted: oneshot::Receiver<()>,
+}
+
+impl Place {
+    /// The peer has proved itself: nobody takes this place any more.
+    pub fn proven(&self) {
+        let mut places = lock(&self.hub.places);
+        places.admission.proven(self.id);
+    }
+
+    /// Resolves when the place was given to somebody else. Cancel-safe; to be polled no more after
+    /// it has resolved.
+    pub async fn evicted(&mut self) {
+        // The sender goes only when it has sent or when this place is dropped.
+        let _ = (&mut self.evicted).await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = lock(&self.hub.places);
+        places.admission.release(self.id);
+        places.evictions.remove(&self.id);
+        drop(places);
+        self.hub
+            .sessions
+            .send_modify(|count| *count = count.saturating_sub(1));
+    }
+}

@@ -1,0 +1,107 @@
+//! The ways in: each listener turns what arrives into sessions.
+
+pub mod multicast;
+pub mod tcp;
+
+use std::io;
+
+/// Why a listener could not be started or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenerError {
+    /// The named interface does not exist or is down.
+    #[error(
+        "interface '{0}' does not exist or is down: name an existing one in `interface`, leave the \
+         key out to follow all interfaces, or start with -w to wait for it"
+    )]
+    NoInterface(String),
+    /// A socket could not be had as configured.
+    #[error("cannot {what}: {error}")]
+    Socket {
+        /// What was tried, with the address.
+        what: String,
+        /// The kernel's word.
+        error: io::Error,
+    },
+    /// The socket is gone while the daemon runs.
+    #[error("the {what} socket is lost: {error}")]
+    Lost {
+        /// Which socket.
+        what: &'static str,
+        /// The kernel's word.
+        error: io::Error,
+    },
+    /// No randomness.
+    #[error("the kernel gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl ListenerError {
+    /// Whether waiting may help: what `-w` waits for.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoInterface(_) => true,
+            Self::Socket { error, .. } => matches!(
+                error.kind(),
+                io::ErrorKind::AddrNotAvailable
+                    | io::ErrorKind::AddrInUse
+                    | io::ErrorKind::NetworkDown
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::NotFound
+            ),
+            Self::Lost { .. } | Self::Random(_) => false,
+        }
+    }
+}
+
+/// Random bytes for a session's challenge.
+///
+/// # Errors
+/// [`ListenerError::Random`]: without randomness there is no authentication.
+pub fn session_random() -> Result<[u8; 32], ListenerError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether an error of accept or recv says that the socket itself is gone. Everything else (the
+/// peer's network errors that accept reports, too few descriptors or buffers, signals) is the
+/// moment's or the peer's, and must not end the daemon (row L13).
+#[must_use]
+pub fn socket_is_lost(error: &io::Error) -> bool {
+    use nix::libc::{EBADF, EFAULT, EINVAL, ENOTSOCK, EOPNOTSUPP};
+    matches!(
+        error.raw_os_error(),
+        Some(EBADF | EFAULT | EINVAL | ENOTSOCK | EOPNOTSUPP)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::libc;
+
+    #[test]
+    fn only_a_lost_socket_ends_a_listener() {
+        for errno in [libc::EBADF, libc::ENOTSOCK] {
+            assert!(socket_is_lost(&io::Error::from_raw_os_error(errno)));
+        }
+        for errno in [
+            libc::ECONNABORTED,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EINTR,
+            libc::EPROTO,
+            libc::EPERM,
+            libc::ENETDOWN,
+            libc::EHOSTUNREACH,
+        ] {
+            assert!(
+                !socket_is_lost(&io::Error::from_raw_os_error(errno)),
+                "{errno}"
+            );
+        }
+    }
+}

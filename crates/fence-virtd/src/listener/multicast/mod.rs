@@ -1,0 +1,196 @@
+//! The multicast listener (section 2): agents send datagrams, the host calls back.
+//!
+//! Three parts: [`receiver`] is a thread that takes datagrams off the socket and lets only
+//! well-formed, authentic and fresh ones through, so that a flood of anything else never reaches the
+//! event loop; [`membership`] keeps the group joined on the right interfaces; this file turns what is
+//! left into call-backs.
+
+mod changes;
+mod interfaces;
+mod membership;
+mod receiver;
+mod socket;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use fence_proto::host::{CallBack, ConnectError, Event, Output, Policy, RequestKey, Session};
+use fence_proto::{Reason, Source};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use self::membership::Membership;
+use super::{ListenerError, session_random};
+use crate::hub::{Hub, Phase, Place};
+use crate::session::Driver;
+
+/// Where to listen.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The multicast group.
+    pub address: IpAddr,
+    /// The UDP port.
+    pub port: u16,
+    /// The only interface to listen on; without one, all that can.
+    pub interface: Option<String>,
+}
+
+/// A joined socket, ready to serve.
+#[derive(Debug)]
+pub struct Multicast {
+    membership: Membership,
+    policy: Arc<Policy>,
+}
+
+/// Requests that wait for the event loop. What is more than that will be sent again.
+const BACKLOG: usize = 1024;
+
+impl Multicast {
+    /// Opens the socket and joins the group.
+    ///
+    /// # Errors
+    /// [`ListenerError::NoInterface`] if the named interface cannot be had,
+    /// [`ListenerError::Socket`] for anything else.
+    pub fn bind(group: Group, policy: Arc<Policy>) -> Result<Self, ListenerError> {
+        let socket = socket::open(group.address, group.port)?;
+        let membership = Membership::join(socket, group)?;
+        Ok(Self { membership, policy })
+    }
+
+    /// Serves until the daemon drains.
+    ///
+    /// # Errors
+    /// [`ListenerError::Lost`] if the socket is gone.
+    pub async fn serve(self, hub: Arc<Hub>) -> Result<(), ListenerError> {
+        let (sender, mut requests) = mpsc::channel(BACKLOG);
+        let receiver = receiver::Receiver {
+            socket: self.membership.socket(),
+            policy: Arc::clone(&self.policy),
+            hub: Arc::clone(&hub),
+            requests: sender,
+        };
+        let mut lost = receiver::start(receiver)?;
+        let membership = self.membership.follow();
+        tokio::pin!(membership);
+        let mut phase = hub.phase();
+        loop {
+            tokio::select! {
+                biased;
+                _ = phase.wait_for(|phase| *phase != Phase::Running) => return Ok(()),
+                Ok(error) = &mut lost => {
+                    return Err(ListenerError::Lost { what: "multicast", error });
+                }
+                () = &mut membership => {}
+                Some(call) = requests.recv() => call_back(&hub, &self.policy, call)?,
+            }
+        }
+    }
+}
+
+/// The rest of the ladder: fresh, affordable; then the call-back in a task of its own.
+fn call_back(hub: &Arc<Hub>, policy: &Arc<Policy>, call: CallBack) -> Result<(), ListenerError> {
+    let now = hub.clock.now();
+    let key = match hub.with_replay(|replay| replay.begin(now, &call.frame, call.address)) {
+        Ok(key) => key,
+        Err(reason) => {
+            hub.counters.drop(reason, &call.address);
+            return Ok(());
+        }
+    };
+    match hub.admit(Source::Ip(call.address.ip().to_canonical())) {
+        Ok(place) => {
+            let request = Request {
+                key,
+                random: session_random()?,
+            };
+            let task = serve_request(Arc::clone(hub), Arc::clone(policy), request, (call, place));
+            tokio::spawn(task);
+        }
+        Err(reason) => {
+            hub.with_replay(|replay| replay.finish(now, key, false));
+            hub.counters.drop(reason, &call.address);
+        }
+    }
+    Ok(())
+}
+
+/// A request that is being served.
+struct Request {
+    key: RequestKey,
+    random: [u8; 32],
+}
+
+/// Calls back, at the next address that the request named if one cannot be connected.
+async fn serve_request(
+    hub: Arc<Hub>,
+    policy: Arc<Policy>,
+    request: Request,
+    (mut call, mut place): (CallBack, Place),
+) {
+    let Request { key, random } = request;
+    let served = loop {
+        let now = hub.clock.now();
+        let address = call.address;
+        let mut session = Session::calling_back(Arc::clone(&policy), call.clone(), random, now);
+        match connect(&hub, &session, &mut place, address).await {
+            Ok(stream) => {
+                let connection = (stream, address);
+                let driver = Driver::new(Arc::clone(&hub), place, session, connection);
+                break driver.run_connected().await.served();
+            }
+            Err(event) => {
+                let now = hub.clock.now();
+                let output = hub.with_replay(|replay| session.handle(now, event, replay));
+                let Output::Drop(reason) = output else {
+                    break false;
+                };
+                hub.counters.drop(reason, &address);
+                if !matches!(reason, Reason::CallbackRefused | Reason::CallbackFailed) {
+                    break false;
+                }
+            }
+        }
+        match hub.with_replay(|replay| replay.next_alternate(&key)) {
+            Some(next) => call.address = next,
+            None => break false,
+        }
+    };
+    let now = hub.clock.now();
+    hub.with_replay(|replay| replay.finish(now, key, served));
+}
+
+/// Connects, or says what the session is to be told instead.
+async fn connect(
+    hub: &Hub,
+    session: &Session,
+    place: &mut Place,
+    address: SocketAddr,
+) -> Result<TcpStream, Event<'static>> {
+    let deadline = hub.clock.instant(session.deadline());
+    let mut phase = hub.phase();
+    tokio::select! {
+        biased;
+        connected = TcpStream::connect(address) => {
+            let stream = connected.map_err(|error| Event::ConnectFailed(classify(&error)))?;
+            // Only speed hangs on it.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        () = place.evicted() => Err(Event::Evicted),
+        _ = phase.wait_for(|phase| *phase != Phase::Running) => Err(Event::ShutDown),
+        () = tokio::time::sleep_until(deadline.into()) => Err(Event::Tick),
+    }
+}
+
+fn classify(error: &io::Error) -> ConnectError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectError::Refused,
+        _ => ConnectError::Other,
+    }
+}
+
+/// Says that a request was dropped before anything was remembered of it.
+fn count_drop(hub: &Hub, reason: Reason, from: SocketAddr) {
+    hub.counters.drop(reason, &from);
+}

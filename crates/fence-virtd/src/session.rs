@@ -1,0 +1,252 @@
+//! Runs one session of the core over one connection. Everything that is decided is decided there.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fence_proto::host::{Event, Output, Session};
+use fence_proto::{Action, Order, Reason, Reply};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::backend::{Answering, CancelFlag};
+use crate::hub::{Hub, Phase, Place};
+
+/// How long a peer may take to read what was sent to it, a long list included.
+const WRITE_WAIT: Duration = Duration::from_secs(10);
+
+/// What the driver found out from its connection or its backend.
+enum Happening {
+    Read(usize),
+    Closed,
+    Answered(fence_proto::host::Answer),
+    Deadline,
+    Evicted,
+    Phase(Phase),
+}
+
+/// A session and the connection it runs over.
+pub struct Driver {
+    hub: Arc<Hub>,
+    place: Place,
+    session: Session,
+    stream: TcpStream,
+    peer: SocketAddr,
+    buffer: [u8; 512],
+    started: Instant,
+    order: Option<Executing>,
+    peer_gone: bool,
+}
+
+/// An order that the backend has.
+struct Executing {
+    answering: Answering,
+    cancel: CancelFlag,
+    what: OrderSummary,
+}
+
+/// What the log says of an order.
+struct OrderSummary {
+    action: Action,
+    domain: String,
+    seqno: u32,
+}
+
+impl Driver {
+    /// Gets a session going over a connection.
+    #[must_use]
+    pub fn new(
+        hub: Arc<Hub>,
+        place: Place,
+        session: Session,
+        (stream, peer): (TcpStream, SocketAddr),
+    ) -> Self {
+        let started = Instant::now();
+        let (buffer, order, peer_gone) = ([0; 512], None, false);
+        Self {
+            hub,
+            place,
+            session,
+            stream,
+            peer,
+            buffer,
+            started,
+            order,
+            peer_gone,
+        }
+    }
+
+    /// Tells the session that the call-back is connected, then runs it.
+    pub async fn run_connected(mut self) -> Session {
+        let output = self.feed(Event::Connected);
+        self.carry_on(output).await
+    }
+
+    /// Runs the session to its end.
+    pub async fn run(self) -> Session {
+        self.carry_on(Output::Wait).await
+    }
+
+    async fn carry_on(mut self, mut output: Output) -> Session {
+        let mut phase = self.hub.phase();
+        loop {
+            if self.perform(output).await.is_err() {
+                self.note(Reason::PeerClosed);
+                return self.session;
+            }
+            if self.session.is_over() {
+                return self.session;
+            }
+            let happening = self.wait(&mut phase).await;
+            output = self.translate(happening);
+        }
+    }
+
+    fn feed(&mut self, event: Event<'_>) -> Output {
+        let now = self.hub.clock.now();
+        let session = &mut self.session;
+        self.hub
+            .with_replay(|replay| session.handle(now, event, replay))
+    }
+
+    fn translate(&mut self, happening: Happening) -> Output {
+        match happening {
+            Happening::Read(count) => {
+                let buffer = self.buffer;
+                self.feed(Event::Received(buffer.get(..count).unwrap_or_default()))
+            }
+            Happening::Closed => {
+                self.peer_gone = true;
+                self.feed(Event::PeerClosed)
+            }
+            Happening::Answered(answer) => self.feed(Event::Answered(answer)),
+            Happening::Deadline => self.feed(Event::Tick),
+            Happening::Evicted => self.feed(Event::Evicted),
+            // Who is served may finish while the daemon drains.
+            Happening::Phase(Phase::Draining) if self.order.is_some() => Output::Wait,
+            Happening::Phase(Phase::Running) => Output::Wait,
+            Happening::Phase(_) => self.feed(Event::ShutDown),
+        }
+    }
+
+    async fn wait(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> Happening {
+        let deadline = self.hub.clock.instant(self.session.deadline());
+        let unproven = self.order.is_none();
+        let answer = async {
+            match &mut self.order {
+                Some(order) => order.answering.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = answer => Happening::Answered(answer),
+            read = read_some(&self.stream, &mut self.buffer), if !self.peer_gone => match read {
+                Ok(0) | Err(_) => Happening::Closed,
+                Ok(count) => Happening::Read(count),
+            },
+            () = self.place.evicted(), if unproven => Happening::Evicted,
+            Ok(()) = phase.changed() => Happening::Phase(*phase.borrow_and_update()),
+            () = tokio::time::sleep_until(deadline.into()) => Happening::Deadline,
+        }
+    }
+
+    /// Does what the session said. An error means that the peer cannot be written to.
+    async fn perform(&mut self, output: Output) -> io::Result<()> {
+        match output {
+            Output::Wait => Ok(()),
+            Output::Send(bytes) => self.send(&bytes).await,
+            Output::Execute(order) => {
+                self.execute(order);
+                Ok(())
+            }
+            Output::Cancel => {
+                if let Some(order) = &self.order {
+                    order.cancel.cancel();
+                }
+                Ok(())
+            }
+            Output::Finish(bytes, reason) => {
+                self.log_outcome(bytes.first().copied(), reason);
+                self.finish(&bytes).await
+            }
+            Output::Drop(reason) => {
+                self.note(reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn execute(&mut self, order: Order) {
+        self.place.proven();
+        let cancel = CancelFlag::default();
+        // A peer that has already left (after a stop of this daemon, say) orders nothing.
+        let mut byte = [0];
+        match self.stream.try_read(&mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(1..) => {}
+            Ok(0) | Err(_) => cancel.cancel(),
+        }
+        let what = OrderSummary {
+            action: order.action(),
+            domain: order.domain().as_str().to_owned(),
+            seqno: order.id().seqno,
+        };
+        let answering = self.hub.backend.execute(order, cancel.clone());
+        self.order = Some(Executing {
+            answering,
+            cancel,
+            what,
+        });
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        timeout(WRITE_WAIT, self.stream.write_all(bytes)).await?
+    }
+
+    async fn finish(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !bytes.is_empty() {
+            self.send(bytes).await?;
+        }
+        timeout(WRITE_WAIT, self.stream.shutdown()).await?
+    }
+
+    fn note(&self, reason: Reason) {
+        self.hub.counters.drop(reason, &self.peer);
+    }
+
+    /// One line per order: who, what, which answer, how long.
+    fn log_outcome(&self, reply: Option<u8>, reason: Option<Reason>) {
+        if let Some(reason) = reason {
+            self.note(reason);
+        }
+        let Some(Executing { what, .. }) = &self.order else {
+            tracing::info!(peer = %self.peer, ?reason, "refused");
+            return;
+        };
+        let reply = reply.map(Reply::from_wire);
+        let (peer, elapsed) = (self.peer, self.started.elapsed());
+        let OrderSummary {
+            action,
+            domain,
+            seqno,
+        } = what;
+        if action.changes_state() || reason.is_some() {
+            tracing::info!(%peer, %action, domain, seqno, ?reply, ?reason, ?elapsed, "answered");
+        } else {
+            tracing::debug!(%peer, %action, domain, seqno, ?reply, ?elapsed, "answered");
+        }
+    }
+}
+
+async fn read_some(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+}
