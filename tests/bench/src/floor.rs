@@ -4,9 +4,10 @@
 //! must serve many at once cannot be cheaper than one thread on an epoll instance, so this is one.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
+use fence_proto::frame::FRAME_LEN;
 use fence_proto::host_list::{Entry, STATE_RUNNING, encode};
 use fence_proto::key::DIGEST_FIELD;
 use fence_proto::{Action, Uuid};
@@ -142,6 +143,44 @@ impl Connection {
         }
         Next::Close
     }
+}
+
+/// Serves a multicast group: calls back whoever sends a frame, and asks nothing.
+pub(crate) fn serve_group(
+    interface: Ipv4Addr,
+    group: Ipv4Addr,
+    port: u16,
+) -> Result<(), BenchError> {
+    let socket = join(interface, group, port).map_err(BenchError::io(format!("join {group}")))?;
+    let mut frame = [0; FRAME_LEN];
+    loop {
+        let got = socket.recv(&mut frame).map_err(BenchError::io("receive"))?;
+        if got == FRAME_LEN {
+            // A guest that is gone is no error of the server.
+            let _ignored = call_back(&frame);
+        }
+    }
+}
+
+fn join(interface: Ipv4Addr, group: Ipv4Addr, port: u16) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((group, port)).into())?;
+    socket.join_multicast_v4(&group, &interface)?;
+    Ok(socket.into())
+}
+
+/// The address and the port are where section 1 of docs/protocol.md puts them.
+fn call_back(frame: &[u8; FRAME_LEN]) -> std::io::Result<()> {
+    let ip = Ipv4Addr::new(frame[68], frame[69], frame[70], frame[71]);
+    let port = u16::from_le_bytes([frame[96], frame[97]]);
+    let mut stream = TcpStream::connect((ip, port))?;
+    stream.set_nodelay(true)?;
+    let mut received = [0; DIGEST_FIELD];
+    stream.read_exact(&mut received)?;
+    stream.write_all(&[7; HOST_OPENING_LEN])?;
+    stream.read_exact(&mut received)?;
+    stream.write_all(&[0])
 }
 
 fn constant_list(domains: usize) -> Vec<u8> {

@@ -51,7 +51,7 @@ pub(crate) struct Honest {
 pub(crate) fn ask(
     mut requests: Requests,
     from: Ipv4Addr,
-    group: Group,
+    (group, verify): (Group, bool),
     (count, bound): (usize, Duration),
 ) -> Result<Honest, BenchError> {
     let sender = sender(from).map_err(BenchError::io("open a multicast socket"))?;
@@ -63,13 +63,13 @@ pub(crate) fn ask(
         let callback = listener.local_addr().map_err(BenchError::io("listen"))?;
         let request = requests.next(Action::Status, &domain(0), Some(callback));
         let asked = Instant::now();
-        match one(
-            &sender,
-            (listener, &request),
-            group,
-            &requests,
-            &mut honest.resent,
-        ) {
+        let peer = Peer {
+            target: group,
+            key: requests.key(),
+            verify,
+            patience: PATIENCE,
+        };
+        match one(&sender, (listener, &request), &peer, &mut honest.resent) {
             Ok(0) => took.push(asked.elapsed()),
             Ok(reply) => honest.failures.push(Failure::Reply(reply)),
             Err(failure) => honest.failures.push(failure),
@@ -82,28 +82,21 @@ pub(crate) fn ask(
 fn one(
     sender: &UdpSocket,
     (listener, request): (TcpListener, &Request),
-    group: Group,
-    requests: &Requests,
+    peer: &Peer<'_>,
     resent: &mut usize,
 ) -> Result<u8, Failure> {
     let give_up = Instant::now() + PATIENCE;
-    sender.send_to(request.frame(), group)?;
+    sender.send_to(request.frame(), peer.target)?;
     while !readable(&listener, RESEND)? {
         if Instant::now() > give_up {
             return Err(Failure::TimedOut);
         }
         *resent += 1;
-        sender.send_to(request.frame(), group)?;
+        sender.send_to(request.frame(), peer.target)?;
     }
     let (mut stream, _) = listener.accept()?;
     drop(listener);
     prepare(&stream)?;
-    let peer = Peer {
-        target: group,
-        key: requests.key(),
-        verify: true,
-        patience: PATIENCE,
-    };
     peer.authenticate(&mut stream, request)
 }
 

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::error::BenchError;
 use crate::exchange::Peer;
+use crate::lan;
 use crate::place::{Place, domain_name, tail};
 use crate::settings::Settings;
 use crate::wire::{Failure, Requests};
@@ -61,8 +62,6 @@ pub(crate) enum Listener {
     Multicast {
         /// Name of the namespace.
         namespace: String,
-        /// The interface there.
-        interface: String,
         /// The group.
         group: Ipv4Addr,
         /// The UDP port.
@@ -95,7 +94,7 @@ impl Host {
         let name = format!("{kind}-{port}");
         let log = place.path(&format!("{name}.log"));
         let mut command = match kind {
-            Kind::Floor => floor_command(port, domains)?,
+            Kind::Floor => floor_command(listener, port, domains)?,
             Kind::Ours | Kind::C => {
                 let text = configuration(place, listener, port, uri);
                 let path = place.write(&format!("{name}.conf"), text.as_bytes())?;
@@ -197,15 +196,20 @@ impl Drop for Host {
     }
 }
 
-fn daemon_command(program: &Path, listener: &Listener, configuration: &Path) -> Command {
-    let mut command = match listener {
+/// A command that runs in the network where the listener is to be.
+fn command_in(listener: &Listener, program: &Path) -> Command {
+    match listener {
         Listener::Tcp => Command::new(program),
         Listener::Multicast { namespace, .. } => {
             let mut command = Command::new("ip");
             command.args(["netns", "exec", namespace]).arg(program);
             command
         }
-    };
+    }
+}
+
+fn daemon_command(program: &Path, listener: &Listener, configuration: &Path) -> Command {
+    let mut command = command_in(listener, program);
     command
         .args(["-F", "-d", "0", "-f"])
         .arg(configuration)
@@ -213,14 +217,19 @@ fn daemon_command(program: &Path, listener: &Listener, configuration: &Path) -> 
     command
 }
 
-fn floor_command(port: u16, domains: usize) -> Result<Command, BenchError> {
+fn floor_command(listener: &Listener, port: u16, domains: usize) -> Result<Command, BenchError> {
     let program = std::env::current_exe().map_err(BenchError::io("find this program"))?;
-    let mut command = Command::new(program);
-    command.args([
-        "--serve-floor".to_owned(),
-        port.to_string(),
-        domains.to_string(),
-    ]);
+    let mut command = command_in(listener, &program);
+    let port = port.to_string();
+    match listener {
+        Listener::Tcp => command.args(["--serve-floor", &port, &domains.to_string()]),
+        Listener::Multicast { group, .. } => command.args([
+            "--serve-group",
+            &lan::HOST.to_string(),
+            &group.to_string(),
+            &port,
+        ]),
+    };
     Ok(command)
 }
 
@@ -228,11 +237,9 @@ fn configuration(place: &Place, listener: &Listener, port: u16, uri: &str) -> St
     let key = place.key_path();
     let (name, rest) = match listener {
         Listener::Tcp => ("tcp", "address = \"127.0.0.1\";".to_owned()),
-        Listener::Multicast {
-            interface, group, ..
-        } => (
+        Listener::Multicast { group, .. } => (
             "multicast",
-            format!("address = \"{group}\"; interface = \"{interface}\";"),
+            format!("address = \"{group}\"; interface = \"{}\";", lan::BRIDGE),
         ),
     };
     format!(

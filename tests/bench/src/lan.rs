@@ -9,8 +9,11 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::error::BenchError;
 
+/// The host's interface.
+pub(crate) const BRIDGE: &str = "virbr0";
+
 /// The host's address on the bridge.
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 229, 0, 1);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 229, 0, 1);
 
 /// Three namespaces that vanish with the value.
 #[derive(Debug)]
@@ -38,17 +41,19 @@ impl Lan {
             ip(&format!("-n {name} link set lo up"))?;
         }
         ip(&format!(
-            "-n {host} link add virbr0 type bridge mcast_snooping 0"
+            "-n {host} link add {BRIDGE} type bridge mcast_snooping 0"
         ))?;
-        ip(&format!("-n {host} addr add {HOST}/24 dev virbr0"))?;
-        ip(&format!("-n {host} link set virbr0 up"))?;
-        ip(&format!("-n {host} route add 224.0.0.0/4 dev virbr0"))?;
+        ip(&format!("-n {host} addr add {HOST}/24 dev {BRIDGE}"))?;
+        ip(&format!("-n {host} link set {BRIDGE} up"))?;
+        ip(&format!("-n {host} route add 224.0.0.0/4 dev {BRIDGE}"))?;
         for number in [1, 2] {
             let Guest { namespace, address } = lan.guest(number);
             ip(&format!(
                 "-n {host} link add vnet{number} type veth peer name eth0 netns {namespace}"
             ))?;
-            ip(&format!("-n {host} link set vnet{number} master virbr0 up"))?;
+            ip(&format!(
+                "-n {host} link set vnet{number} master {BRIDGE} up"
+            ))?;
             ip(&format!("-n {namespace} addr add {address}/24 dev eth0"))?;
             ip(&format!("-n {namespace} link set eth0 up"))?;
             ip(&format!("-n {namespace} route add default via {HOST}"))?;

@@ -51,6 +51,7 @@ fn run() -> Result<(), BenchError> {
     match Settings::from_environment()? {
         Task::Help => say(HELP),
         Task::ServeFloor(port, domains) => floor::serve(port, domains),
+        Task::ServeGroup(interface, group, port) => floor::serve_group(interface, group, port),
         Task::Measure(settings) => measure(&settings),
     }
 }

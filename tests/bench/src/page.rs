@@ -16,10 +16,11 @@ pub(crate) fn write(settings: &Settings, machine: &Machine, lines: &[Line]) -> S
         "# Benchmarks\n\n\
          Written by `make bench` (`tests/bench.sh`). {kind}\
          Goals reached: {reached}; missed: {missed}; not measured: {unmeasured}.\n\n\
-         Machine: {machine}\n\n\
+         Machine: {machine} C: {version}.\n\n\
          {table}\n\
          {METHOD}",
         machine = machine.describe(),
+        version = settings.c_version(),
         table = table(lines),
     )
 }
@@ -28,7 +29,7 @@ pub(crate) fn write(settings: &Settings, machine: &Machine, lines: &[Line]) -> S
 const METHOD: &str = "\
 ## How it is measured
 
-- *ours* is `fence_virtd` of this repository, built with `--release`; *C* is the packaged `fence_virtd`
+- *ours* is `fence_virtd -F -d 0 -f FILE` of this repository, built with `--release`; *C* is the packaged `fence_virtd`
   (Debian's `fence-virtd`), with the same configuration: `tcp` listener on 127.0.0.1, hash and auth
   sha256, a key of 4096 bytes, backend `libvirt` on libvirt's test driver with 50 running domains.
 - *floor* is a bare server, one thread on epoll, that moves the same bytes: it answers with constants,

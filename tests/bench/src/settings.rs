@@ -1,7 +1,9 @@
 //! What is measured and how much of it: command line and environment.
 
 use std::env;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::error::BenchError;
@@ -14,6 +16,8 @@ pub(crate) enum Task {
     Help,
     /// Be the floor server: port and length of the list.
     ServeFloor(u16, usize),
+    /// Be the floor server of a multicast group: interface, group, port.
+    ServeGroup(Ipv4Addr, Ipv4Addr, u16),
     /// Measure.
     Measure(Box<Settings>),
 }
@@ -117,6 +121,11 @@ impl Settings {
                     let port = parser.value()?.parse()?;
                     return Ok(Task::ServeFloor(port, parser.value()?.parse()?));
                 }
+                Long("serve-group") => {
+                    let interface = parser.value()?.parse()?;
+                    let group = parser.value()?.parse()?;
+                    return Ok(Task::ServeGroup(interface, group, parser.value()?.parse()?));
+                }
                 other => return Err(other.unexpected().into()),
             }
         }
@@ -157,6 +166,21 @@ impl Settings {
             Kind::Floor => Path::new("/bin/true"),
         };
         path.exists().then_some(path)
+    }
+
+    /// What the C agent says of its version, or that it is not there.
+    pub(crate) fn c_version(&self) -> String {
+        Command::new(&self.c_agent)
+            .arg("-V")
+            .stdin(Stdio::null())
+            .output()
+            .map_or_else(
+                |_| "not installed".to_owned(),
+                |output| {
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    text.lines().collect::<Vec<_>>().join(", ")
+                },
+            )
     }
 
     /// The servers that are there.
