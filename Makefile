@@ -1,0 +1,52 @@
+# The commands of this project. Each target is one script, the same that CI runs.
+
+.PHONY: help build release demo check test interop hostile bench static-agent setup clean
+
+help:
+	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
+	@echo "make test          set up the machine (root) and run all tests"
+	@echo "make check         formatting, lints, unit and protocol tests (under 3 minutes)"
+	@echo "make interop       ours and the packaged C programs, either side, in network namespaces (root)"
+	@echo "make hostile       floods, stalls, reflections, dying hypervisors (root)"
+	@echo "make bench         measure against the C programs, write docs/benchmarks.md (root)"
+	@echo "make static-agent  a static fence_xvm in target/static/"
+	@echo "make build         debug build;  make release: optimised build"
+
+build:
+	cargo build --workspace
+
+release:
+	cargo build --workspace --release
+
+setup:
+	scripts/setup.sh test
+
+demo:
+	scripts/setup.sh build
+	scripts/demo.sh
+
+check:
+	scripts/setup.sh build
+	scripts/check.sh
+
+test:
+	scripts/setup.sh test
+	scripts/test.sh
+
+interop:
+	scripts/setup.sh test
+	tests/interop.sh
+
+hostile:
+	scripts/setup.sh test
+	tests/hostile.sh
+
+bench:
+	scripts/setup.sh test
+	tests/bench.sh
+
+static-agent:
+	scripts/static-agent.sh
+
+clean:
+	cargo clean

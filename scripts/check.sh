@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The quick part: formatting, lints, unit, property and protocol tests. No root, no namespaces.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+if command -v shellcheck >/dev/null; then
+    git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+else
+    echo "check: shellcheck is missing, scripts are not checked (apt-get install shellcheck)" >&2
+fi
+cargo test --workspace --quiet
