@@ -138,7 +138,7 @@ impl Host {
     }
 
     /// Waits until it answers a status request over TCP.
-    pub(crate) fn wait_until_serving(&self, requests: &mut Requests) -> Result<(), BenchError> {
+    pub(crate) fn wait_until_serving(&mut self, requests: &mut Requests) -> Result<(), BenchError> {
         let domain = DomainRef::new(&domain_name(0)).unwrap_or_default();
         let give_up = Instant::now() + START_BOUND;
         loop {
@@ -149,10 +149,16 @@ impl Host {
                 Ok((reply, _)) if Instant::now() > give_up => {
                     return Err(self.not_serving(Failure::Reply(reply)));
                 }
-                Err(failure) if Instant::now() > give_up => return Err(self.not_serving(failure)),
+                Err(failure) if Instant::now() > give_up || self.has_ended() => {
+                    return Err(self.not_serving(failure));
+                }
                 _ => thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Says that it does not do what it should, with its own words.
@@ -213,6 +219,9 @@ fn daemon_command(program: &Path, listener: &Listener, configuration: &Path) -> 
     command
         .args(["-F", "-d", "0", "-f"])
         .arg(configuration)
+        // The C daemon refuses to run beside another one with the same pid file.
+        .arg("-p")
+        .arg(configuration.with_extension("pid"))
         .env_remove("RUST_LOG");
     command
 }

@@ -145,7 +145,7 @@ fn start(bench: &mut Bench<'_>, uri: &str, domains: usize) -> Result<Vec<Host>, 
     let mut hosts = Vec::new();
     for kind in bench.settings.kinds() {
         let what = (uri, domains);
-        let host = Host::start(bench.settings, bench.place, kind, &Listener::Tcp, what)?;
+        let mut host = Host::start(bench.settings, bench.place, kind, &Listener::Tcp, what)?;
         host.wait_until_serving(&mut bench.requests)?;
         hosts.push(host);
     }

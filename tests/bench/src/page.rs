@@ -40,7 +40,7 @@ const METHOD: &str = "\
   processors. Requests are made in advance, each with its own seqno, random bytes and challenge, and
   the client checks the response of all but the floor.
 - 256 clients: each asks again as soon as it has its answer, from an address of its own; one that waits
-  more than 2 s counts as an error. The C daemon serves one connection at a time from a queue of 10.
+  more than 5 s counts as an error. The C daemon serves one connection at a time from a queue of 10.
 - 50 domains: one client for each domain, all at once, time until the last has reply 0. A client that
   fails tries again.
 - 500 peers stall: each has sent frame and challenge and got its answer, and then says nothing. The C
