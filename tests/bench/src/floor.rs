@@ -193,3 +193,92 @@ fn constant_list(domains: usize) -> Vec<u8> {
     bytes.extend(encode(&vec![entry; domains]));
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use fence_proto::Key;
+
+    use super::*;
+    use crate::exchange::Peer;
+    use crate::host::free_port;
+    use crate::rows::domain;
+    use crate::swarm::{Swarm, Work};
+    use crate::wire::{Failure, Request, Requests};
+
+    /// Starts a floor that lasts as long as the test program; the port it listens on.
+    fn start(domains: usize) -> u16 {
+        let port = free_port().unwrap();
+        thread::spawn(move || serve(port, domains));
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(Instant::now() < give_up, "the floor does not listen");
+        }
+        port
+    }
+
+    fn peer(port: u16, requests: &Requests, verify: bool) -> Peer<'_> {
+        Peer {
+            target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            key: requests.key(),
+            verify,
+            patience: Duration::from_secs(10),
+        }
+    }
+
+    fn requests() -> Requests {
+        Requests::new(&Key::from_bytes(b"0123456789").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn floor_answers_status_and_list_to_who_does_not_check() {
+        let (port, mut requests) = (start(1000), requests());
+        let asker = requests.clone();
+        let status = requests.next(Action::Status, &domain(0), None);
+        let list = requests.next(Action::List, &domain(0), None);
+        let peer = peer(port, &asker, false);
+        assert_eq!(peer.ask(&status, Ipv4Addr::LOCALHOST).unwrap().0, 0);
+        assert_eq!(peer.list(&list, Ipv4Addr::LOCALHOST).unwrap().0, 1000);
+    }
+
+    #[test]
+    fn client_that_checks_is_not_content_with_the_floor() {
+        let (port, mut requests) = (start(0), requests());
+        let asker = requests.clone();
+        let status = requests.next(Action::Status, &domain(0), None);
+        let outcome = peer(port, &asker, true).ask(&status, Ipv4Addr::LOCALHOST);
+        assert_eq!(outcome.err(), Some(Failure::BadResponse));
+    }
+
+    struct Three {
+        requests: Requests,
+        replies: Vec<usize>,
+    }
+
+    impl Work for Three {
+        fn next(&mut self, client: usize) -> Option<Request> {
+            let request = self.requests.next(Action::Status, &domain(client), None);
+            (self.replies[client] < 3).then_some(request)
+        }
+
+        fn done(&mut self, client: usize, outcome: Result<u8, Failure>, _took: Duration) {
+            assert_eq!(outcome, Ok(0));
+            self.replies[client] += 1;
+        }
+    }
+
+    #[test]
+    fn every_client_of_a_swarm_gets_all_its_answers() {
+        let (port, requests) = (start(0), requests());
+        let mut work = Three {
+            requests: requests.fork().unwrap(),
+            replies: vec![0; 40],
+        };
+        let swarm = Swarm::new(peer(port, &requests, false), 40, 5, &mut work).unwrap();
+        swarm.run(Duration::from_secs(20)).unwrap();
+        assert_eq!(work.replies, [3; 40]);
+    }
+}

@@ -260,7 +260,7 @@ fn configuration(place: &Place, listener: &Listener, port: u16, uri: &str) -> St
 }
 
 /// A port of 127.0.0.1 that nobody has at the moment.
-fn free_port() -> Result<u16, BenchError> {
+pub(crate) fn free_port() -> Result<u16, BenchError> {
     let doing = "find a free port";
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(BenchError::io(doing))?;
     let address = listener.local_addr().map_err(BenchError::io(doing))?;
