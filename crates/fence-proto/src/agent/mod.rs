@@ -152,6 +152,15 @@ pub enum CloseCause {
     OtherHostChosen,
 }
 
+impl core::fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Dropped(reason) => reason.fmt(f),
+            Self::OtherHostChosen => f.write_str("other-host-chosen"),
+        }
+    }
+}
+
 /// How the session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -1,0 +1,164 @@
+//! From the tree to the settings: which sections count, what each key means, what is missing.
+//!
+//! Pure but for the key reader that the caller passes in.
+
+use std::path::Path;
+
+use fence_proto::Key;
+
+use super::groups;
+use super::key_file::KeyFileError;
+use super::listeners;
+use super::schema::{BACKENDS, CPG, FENCE_VIRTD, LIBVIRT, LISTENERS, ROOT};
+use super::settings::{
+    BackendSettings, CpgSettings, DEFAULT_URI, DaemonSettings, LibvirtSettings, NameMode, Settings,
+};
+use super::tree::{Position, Text, Tree};
+use super::values::{boolean, number, one_of, uri};
+use super::view::{Note, View};
+
+/// Reads a key file; [`super::key_file::read`], or something that touches no files.
+pub type KeyReader<'a> = &'a dyn Fn(&Path) -> Result<Key, KeyFileError>;
+
+/// Why there are no settings.
+#[derive(Debug)]
+pub enum Problem {
+    /// Something in the file is wrong, or something is not in it.
+    Setting(Note),
+    /// The key file that the chosen listener needs cannot be used.
+    Key {
+        /// Where it is named, or where the listener's section is.
+        position: Option<Position>,
+        /// What is wrong with it.
+        source: KeyFileError,
+    },
+}
+
+impl From<Note> for Problem {
+    fn from(note: Note) -> Self {
+        Self::Setting(note)
+    }
+}
+
+/// Makes settings of a tree, with notes about what is odd but usable, in the file's order.
+///
+/// # Errors
+/// The first [`Problem`] found.
+pub fn interpret(tree: &Tree, read_key: KeyReader<'_>) -> Result<(Settings, Vec<Note>), Problem> {
+    let mut notes = Vec::new();
+    let root = View::of_items(&ROOT, &tree.items, &mut notes)?;
+    let daemon = root.child(&FENCE_VIRTD, &mut notes)?;
+    let listeners = root.child(&LISTENERS, &mut notes)?;
+    let backends = root.child(&BACKENDS, &mut notes)?;
+
+    let name = chosen(&daemon, "listener", "multicast (or tcp, vsock, serial)")?;
+    let backend = chosen(&daemon, "backend", "libvirt (or cpg)")?;
+    let kind = listeners::kind(name)?;
+    let backend = backend_settings(backend, &daemon, &backends, &mut notes)?;
+    let daemon = daemon_settings(&daemon, &mut notes)?;
+    let access = groups::access(&root, kind, &mut notes)?;
+    let listener = listeners::settings(kind, &listeners, read_key, &mut notes)?;
+    notes.sort_by_key(|note| note.position);
+    let settings = Settings {
+        daemon,
+        listener,
+        backend,
+        access,
+    };
+    Ok((settings, notes))
+}
+
+/// The value of `listener` or `backend`, which have no default.
+fn chosen<'t>(
+    daemon: &View<'t>,
+    key: &'static str,
+    example: &'static str,
+) -> Result<&'t Text, Note> {
+    daemon.value(key).ok_or_else(|| {
+        let message = match daemon.position {
+            None => "there is no section 'fence_virtd', which names the listener and the backend"
+                .to_owned(),
+            Some(_) => format!("section 'fence_virtd' names no {key}: set {key} to {example}"),
+        };
+        Note::new(daemon.position, message)
+    })
+}
+
+fn daemon_settings(daemon: &View<'_>, notes: &mut Vec<Note>) -> Result<DaemonSettings, Note> {
+    let flag = |key| daemon.value(key).map(boolean).transpose();
+    let older = flag("wait_for_backend")?;
+    let module_path = daemon.value("module_path");
+    if let Some(path) = module_path {
+        let message = "'module_path' means nothing here: listeners and backends are built in";
+        notes.push(Note::at(path.position, message));
+    }
+    let debug = daemon
+        .value("debug")
+        .map_or(Ok(0), |value| number(value, 0, 99))?;
+    Ok(DaemonSettings {
+        foreground: flag("foreground")?.unwrap_or(false),
+        wait_for_init: flag("wait_for_init")?.or(older).unwrap_or(false),
+        debug: u8::try_from(debug).unwrap_or(99),
+        module_path: module_path.map(|path| path.text.clone()),
+    })
+}
+
+#[derive(Clone, Copy)]
+enum BackendKind {
+    Libvirt,
+    Cpg,
+}
+
+fn backend_settings(
+    name: &Text,
+    daemon: &View<'_>,
+    backends: &View<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<BackendSettings, Note> {
+    const KINDS: [(&str, BackendKind); 2] =
+        [("libvirt", BackendKind::Libvirt), ("cpg", BackendKind::Cpg)];
+    let libvirt = backends.child(&LIBVIRT, notes)?;
+    let cpg = backends.child(&CPG, notes)?;
+    let older = daemon.value("name_mode");
+    let general = older.map(name_mode).transpose()?;
+    Ok(match one_of(name, &KINDS)? {
+        BackendKind::Libvirt => BackendSettings::Libvirt(LibvirtSettings {
+            uris: uris(&libvirt, notes)?,
+        }),
+        BackendKind::Cpg => {
+            let own = cpg.value("name_mode").map(name_mode).transpose()?;
+            if let (Some(older), Some(_)) = (older, own)
+                && own != general
+            {
+                let message = "this 'name_mode' yields to the one in section 'cpg'";
+                notes.push(Note::at(older.position, message));
+            }
+            BackendSettings::Cpg(CpgSettings {
+                uris: uris(&cpg, notes)?,
+                name_mode: own.or(general).unwrap_or(NameMode::Name),
+            })
+        }
+    })
+}
+
+fn name_mode(value: &Text) -> Result<NameMode, Note> {
+    one_of(value, &[("name", NameMode::Name), ("uuid", NameMode::Uuid)])
+}
+
+/// `uri`, `uri1`, `uri2`, … by number. Gaps are allowed; the original stops at the first.
+fn uris(section: &View<'_>, notes: &mut Vec<Note>) -> Result<Vec<String>, Note> {
+    let mut uris = Vec::new();
+    for value in section.numbered("uri") {
+        let uri = uri(value)?;
+        if uris.contains(&uri) {
+            let message = "the same URI is given twice: it is used once";
+            notes.push(Note::at(value.position, message));
+        } else {
+            uris.push(uri);
+        }
+    }
+    if uris.is_empty() {
+        uris.push(DEFAULT_URI.to_owned());
+    }
+    Ok(uris)
+}

@@ -1,0 +1,150 @@
+//! What the daemon is to do, typed and checked. Nothing else in the daemon sees the file's words.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use fence_proto::{Access, HashAlgorithm, Key};
+
+/// The key file when none is given.
+pub const DEFAULT_KEY_FILE: &str = "/etc/cluster/fence_xvm.key";
+
+/// The port of every listener when none is given.
+pub const DEFAULT_PORT: u16 = 1229;
+
+/// The hypervisor when no URI is given.
+pub const DEFAULT_URI: &str = "qemu:///system";
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The process.
+    pub daemon: DaemonSettings,
+    /// How requests arrive.
+    pub listener: ListenerSettings,
+    /// Who acts on them.
+    pub backend: BackendSettings,
+    /// Who may fence whom.
+    pub access: Access,
+}
+
+/// Section `fence_virtd`, apart from `listener` and `backend`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DaemonSettings {
+    /// Stay in the foreground.
+    pub foreground: bool,
+    /// Wait for what is not there yet at the start instead of giving up.
+    pub wait_for_init: bool,
+    /// Verbosity, 0 to 99.
+    pub debug: u8,
+    /// Where the original looks for plugins. There are none here; a warning says so.
+    pub module_path: Option<String>,
+}
+
+/// The chosen listener.
+#[derive(Debug, Clone)]
+pub enum ListenerSettings {
+    /// UDP multicast and a call-back over TCP.
+    Multicast(MulticastSettings),
+    /// TCP.
+    Tcp(TcpSettings),
+    /// Sockets between host and guest.
+    Vsock(VsockSettings),
+    /// Serial lines and vmchannels.
+    Serial(SerialSettings),
+}
+
+/// How a listener knows that a request is authentic.
+#[derive(Debug, Clone)]
+pub struct Authentication {
+    /// The shared key. Always there unless `hash` and `auth` are both none.
+    pub key: Option<Key>,
+    /// The weakest signature of a frame that is taken.
+    pub hash: HashAlgorithm,
+    /// The hash of the challenge-response.
+    pub auth: HashAlgorithm,
+}
+
+/// Section `listeners { multicast }`.
+#[derive(Debug, Clone)]
+pub struct MulticastSettings {
+    /// Keys and hashes.
+    pub authentication: Authentication,
+    /// The group, a multicast address of the configured family.
+    pub address: IpAddr,
+    /// The UDP port, never 0.
+    pub port: u16,
+    /// The only interface to join on; none for all.
+    pub interface: Option<String>,
+}
+
+/// Section `listeners { tcp }`.
+#[derive(Debug, Clone)]
+pub struct TcpSettings {
+    /// Keys and hashes.
+    pub authentication: Authentication,
+    /// Where to listen: an address of the configured family, a port that is never 0.
+    pub address: SocketAddr,
+}
+
+/// Section `listeners { vsock }`.
+#[derive(Debug, Clone)]
+pub struct VsockSettings {
+    /// Keys and hashes.
+    pub authentication: Authentication,
+    /// The vsock port, neither 0 nor 0xffffffff (any).
+    pub port: u32,
+}
+
+/// Section `listeners { serial }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SerialSettings {
+    /// The hypervisor whose domains are served; none for libvirt's default.
+    pub uri: Option<String>,
+    /// The directory in which sockets must be; absolute. None: anywhere.
+    pub path: Option<PathBuf>,
+    /// Which sockets of a domain are served.
+    pub mode: SerialMode,
+}
+
+/// Which sockets of a domain the serial listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SerialMode {
+    /// `<serial type='unix'>`.
+    Serial,
+    /// `<channel type='unix'>`.
+    Vmchannel,
+}
+
+/// The chosen backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendSettings {
+    /// libvirt on this host.
+    Libvirt(LibvirtSettings),
+    /// libvirt on all hosts of a corosync cluster.
+    Cpg(CpgSettings),
+}
+
+/// Section `backends { libvirt }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibvirtSettings {
+    /// The hypervisors, each once, at least one.
+    pub uris: Vec<String>,
+}
+
+/// Section `backends { cpg }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CpgSettings {
+    /// The hypervisors of this host, each once, at least one.
+    pub uris: Vec<String>,
+    /// What domains are called in the cluster.
+    pub name_mode: NameMode,
+}
+
+/// What the cluster's messages call a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameMode {
+    /// Its name; the original's default.
+    Name,
+    /// Its UUID.
+    Uuid,
+}

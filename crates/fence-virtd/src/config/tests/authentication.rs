@@ -1,0 +1,88 @@
+//! Keys and hashes of whole configurations.
+
+use fence_proto::HashAlgorithm;
+
+use super::super::ListenerSettings;
+use super::{clean, with_key, with_listener};
+
+// L21
+#[test]
+fn auth_sets_auth_and_leaves_hash_alone() {
+    for listener in ["multicast", "tcp", "vsock"] {
+        let text = with_listener(listener, "auth = \"sha512\"; hash = \"sha1\";");
+        let authentication = match clean(&text).listener {
+            ListenerSettings::Multicast(settings) => settings.authentication,
+            ListenerSettings::Tcp(settings) => settings.authentication,
+            ListenerSettings::Vsock(settings) => settings.authentication,
+            ListenerSettings::Serial(settings) => panic!("{settings:?}"),
+        };
+        assert_eq!(authentication.hash, HashAlgorithm::Sha1);
+        assert_eq!(authentication.auth, HashAlgorithm::Sha512);
+    }
+    let ListenerSettings::Tcp(tcp) = clean(&with_listener("tcp", "auth = \"sha1\";")).listener
+    else {
+        panic!()
+    };
+    assert_eq!(tcp.authentication.hash, HashAlgorithm::Sha256);
+}
+
+// L24
+#[test]
+fn without_a_key_there_are_no_settings_unless_hash_and_auth_are_none() {
+    let missing = |keys: &str| with_key(&with_listener("tcp", keys), None);
+    for keys in [
+        "",
+        "hash = \"none\";",
+        "auth = \"none\";",
+        "key_file = \"/no/key\";",
+    ] {
+        let message = missing(keys).unwrap_err();
+        assert!(message.starts_with("2:"), "{message}");
+        assert!(message.contains("there is no key file"), "{message}");
+    }
+    let notes = missing("hash = \"none\"; auth = \"none\";").unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("whoever reaches the listener"));
+    let notes = missing("hash = \"none\"; auth = \"none\"; key_file = \"/no/key\";").unwrap();
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.contains("so it is not needed")),
+        "{notes:?}"
+    );
+}
+
+// L25
+#[test]
+fn an_empty_key_is_no_key() {
+    let message = with_key(&with_listener("tcp", ""), Some(b"")).unwrap_err();
+    assert!(message.contains("is empty"), "{message}");
+}
+
+// L33
+#[test]
+fn keys_open_to_length_extension_warn() {
+    let notes = |keys: &str, length| {
+        let key = vec![1; length];
+        with_key(&with_listener("tcp", keys), Some(&key)).unwrap()
+    };
+    for (keys, length, open) in [
+        ("", 32, true),
+        ("", 55, true),
+        ("", 56, false),
+        ("", 4096, false),
+        // The forged frame has the hash of auth, and sha1 is below the least that is taken.
+        ("auth = \"sha1\";", 32, false),
+        ("auth = \"sha1\"; hash = \"sha1\";", 32, true),
+        ("auth = \"sha512\";", 32, true),
+        ("auth = \"sha512\";", 50, false),
+        ("auth = \"sha1\"; hash = \"none\";", 32, true),
+    ] {
+        let notes = notes(keys, length);
+        let warned = notes.iter().any(|note| note.contains("signed request"));
+        assert_eq!(warned, open, "{keys} {length}: {notes:?}");
+        assert!(!open || notes[0].contains("4096 bytes"), "{notes:?}");
+    }
+    assert!(notes("", 15)[0].contains("short enough to be guessed"));
+    assert!(notes("auth = \"none\";", 4096)[0].contains("can repeat it"));
+}

@@ -1,0 +1,233 @@
+//! From the options to what the program does: typed and validated before anything else sees it.
+
+use core::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use fence_proto::{Action, DomainRef, Family, HashAlgorithm};
+
+use crate::input::{Given, Input, InputError};
+use crate::options::Opt;
+use crate::role::Role;
+use crate::target;
+use crate::value::{self, Command};
+
+/// The default key file.
+const KEY_FILE: &str = "/etc/cluster/fence_xvm.key";
+
+/// The default groups (section 2).
+const GROUP_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(225, 0, 0, 12));
+const GROUP_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 3, 1));
+
+/// The default port of every network transport.
+const PORT: u16 = 1229;
+
+/// What the program is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Print the usage text.
+    Usage,
+    /// Print the version.
+    Version,
+    /// Print the manual page.
+    Manual,
+    /// Print the metadata.
+    Metadata,
+    /// Check the settings.
+    Validate(Box<Settings>),
+    /// Ask a host.
+    Ask(Action, Box<Settings>),
+}
+
+/// Everything about a request but the action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How much to say on stderr.
+    pub debug: u8,
+    /// The domain; empty where none is needed.
+    pub domain: DomainRef,
+    /// Whether to mark it as a UUID.
+    pub use_uuid: bool,
+    /// The bound on the whole request.
+    pub timeout: Duration,
+    /// How long to wait before a request that changes something.
+    pub delay: Duration,
+    /// How the request is signed.
+    pub hash: HashAlgorithm,
+    /// How host and agent prove themselves.
+    pub auth: HashAlgorithm,
+    /// Where the key is.
+    pub key_file: PathBuf,
+    /// Whether the caller named the key file.
+    pub key_file_given: bool,
+    /// How hosts are reached.
+    pub mode: Mode,
+}
+
+/// How hosts are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// By multicast, with call-backs.
+    Multicast(Multicast),
+    /// By TCP.
+    Tcp(SocketAddr),
+    /// By vsock.
+    Vsock {
+        /// The peer's CID.
+        cid: u32,
+        /// The peer's port.
+        port: u32,
+    },
+    /// By a serial device or a VM channel.
+    Serial,
+}
+
+/// Where multicast requests go, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Multicast {
+    /// The group.
+    pub group: IpAddr,
+    /// Its port, and the port of the call-back.
+    pub port: u16,
+    /// Time between two requests.
+    pub retransmit: Duration,
+    /// The only interface to ask out of.
+    pub interface: Option<String>,
+}
+
+/// Makes the plan. Help, version and metadata are answered whatever the other options say (row
+/// L32).
+///
+/// # Errors
+/// [`InputError`] for the first option that is wrong.
+pub fn plan(role: Role, input: &Input) -> Result<Plan, InputError> {
+    for (id, plan) in [
+        (Opt::Help, Plan::Usage),
+        (Opt::Version, Plan::Version),
+        (Opt::Manual, Plan::Manual),
+    ] {
+        if input.last(id).is_some() {
+            return Ok(plan);
+        }
+    }
+    let action = input
+        .last(Opt::Action)
+        .or_else(|| input.last(Opt::OldAction));
+    let command = action.map_or(Ok(Command::Ask(Action::Reboot)), value::command)?;
+    match command {
+        Command::Metadata => Ok(Plan::Metadata),
+        Command::ValidateAll => Ok(Plan::Validate(Box::new(settings(role, input)?))),
+        Command::Ask(action) => {
+            let settings = settings(role, input)?;
+            if action.needs_domain() && settings.domain.is_empty() {
+                return Err(InputError::NoDomain(action.name()));
+            }
+            Ok(Plan::Ask(action, Box::new(settings)))
+        }
+    }
+}
+
+fn settings(role: Role, input: &Input) -> Result<Settings, InputError> {
+    let key_file = input
+        .last(Opt::KeyFile)
+        .map(|given| value::text(given, "the path of the key file"))
+        .transpose()?;
+    Ok(Settings {
+        debug: debug(input)?,
+        domain: target::domain(input)?,
+        use_uuid: or(input, Opt::UseUuid, false, value::flag)?,
+        timeout: or(input, Opt::Timeout, Duration::from_secs(30), value::timeout)?,
+        delay: or(input, Opt::Delay, Duration::ZERO, value::delay)?,
+        hash: or(input, Opt::Hash, HashAlgorithm::Sha256, value::hash)?,
+        auth: or(input, Opt::Auth, HashAlgorithm::Sha256, value::hash)?,
+        key_file: key_file.unwrap_or(KEY_FILE).into(),
+        key_file_given: key_file.is_some(),
+        mode: mode(role, input)?,
+    })
+}
+
+/// The value of an option's last occurrence, or its default.
+fn or<T>(
+    input: &Input,
+    id: Opt,
+    default: T,
+    read: impl Fn(&Given) -> Result<T, InputError>,
+) -> Result<T, InputError> {
+    input.last(id).map_or(Ok(default), read)
+}
+
+/// On the command line each `-d` counts one; a value sets the level.
+fn debug(input: &Input) -> Result<u8, InputError> {
+    input.all(Opt::Debug).try_fold(0_u8, |level, given| {
+        let value = value::level(given)?;
+        Ok(if given.value.is_some() {
+            value
+        } else {
+            level.saturating_add(1)
+        })
+    })
+}
+
+fn mode(role: Role, input: &Input) -> Result<Mode, InputError> {
+    let port = or(input, Opt::IpPort, PORT, value::port)?;
+    if role == Role::Xvm {
+        return multicast(input, port).map(Mode::Multicast);
+    }
+    match (input.last(Opt::IpAddr), input.last(Opt::Vsock)) {
+        (Some(_), Some(_)) => Err(InputError::TwoTransports),
+        (Some(address), None) => value::tcp_address(address, port).map(Mode::Tcp),
+        (None, Some(cid)) => Ok(Mode::Vsock {
+            cid: value::cid(cid)?,
+            port: u32::from(port),
+        }),
+        (None, None) => Ok(Mode::Serial),
+    }
+}
+
+fn multicast(input: &Input, port: u16) -> Result<Multicast, InputError> {
+    let family = or(input, Opt::IpFamily, None, family)?;
+    let group = match (input.last(Opt::MulticastAddress), family) {
+        (None, Some(Family::Ipv6)) => GROUP_V6,
+        (None, _) => GROUP_V4,
+        (Some(given), family) => {
+            let group = value::multicast_group(given)?;
+            // The address decides for `auto` (row F21).
+            if let Some(family) = family.filter(|family| *family != Family::of(group)) {
+                let family = family.name();
+                return Err(value::bad(
+                    given,
+                    format!("an {family} address, as ip_family says"),
+                ));
+            }
+            group
+        }
+    };
+    Ok(Multicast {
+        group,
+        port,
+        retransmit: or(
+            input,
+            Opt::Retrans,
+            Duration::from_secs(2),
+            value::retransmit,
+        )?,
+        interface: input
+            .last(Opt::Interface)
+            .map(value::interface)
+            .transpose()?,
+    })
+}
+
+fn family(given: &Given) -> Result<Option<Family>, InputError> {
+    let value = given.value.as_deref().unwrap_or_default();
+    match value.to_ascii_lowercase().as_str() {
+        "auto" => Ok(None),
+        "ipv4" => Ok(Some(Family::Ipv4)),
+        "ipv6" => Ok(Some(Family::Ipv6)),
+        _ => Err(value::bad(given, "auto, ipv4 or ipv6")),
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

@@ -1,0 +1,158 @@
+//! The help text and the manual page.
+
+use core::fmt::Write;
+
+use crate::metadata;
+use crate::options::{self, Argument, OptionSpec, Shown};
+use crate::role::Role;
+
+/// Where the second column starts, and where lines end.
+const COLUMN: usize = 32;
+const WIDTH: usize = 90;
+
+fn shown(role: Role) -> impl Iterator<Item = &'static OptionSpec> {
+    options::for_role(role)
+        .filter(|spec| matches!(spec.shown, Shown::Everywhere { .. } | Shown::CommandLine))
+}
+
+/// The text of `-h`.
+#[must_use]
+pub fn usage(role: Role) -> String {
+    let mut text = format!("usage: {} [options]\n\nOptions:\n", role.name());
+    for spec in shown(role) {
+        row(&mut text, &synopsis(spec), &help(spec));
+    }
+    text.push_str("\nWithout any argument, options are read from stdin, one a line:\n");
+    for spec in shown(role).filter(|spec| spec.shown != Shown::CommandLine) {
+        row(&mut text, &format!("{}=", spec.name), &help(spec));
+    }
+    text
+}
+
+/// `-t, --timeout <seconds>`
+fn synopsis(spec: &OptionSpec) -> String {
+    let mut forms: Vec<_> = spec
+        .letters
+        .iter()
+        .map(|letter| format!("-{letter}"))
+        .collect();
+    forms.push(format!("--{}", spec.name));
+    let forms = forms.join(", ");
+    match spec.argument {
+        Argument::None => forms,
+        Argument::Required(value) => format!("{forms} <{value}>"),
+        Argument::Optional(value) => format!("{forms} [{value}]"),
+    }
+}
+
+fn help(spec: &OptionSpec) -> String {
+    spec.default.map_or_else(
+        || spec.help.to_owned(),
+        |default| format!("{} Default: {default}.", spec.help),
+    )
+}
+
+fn row(text: &mut String, left: &str, right: &str) {
+    let mut line = format!("  {left:<width$}", width = COLUMN.saturating_sub(3));
+    for word in right.split_whitespace() {
+        if line.len().saturating_add(word.len()) >= WIDTH {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line = " ".repeat(COLUMN.saturating_sub(1));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+/// The manual page, in roff. The pages under `man/` are made of it, and a test compares.
+#[must_use]
+pub fn manual(role: Role) -> String {
+    let name = role.name();
+    let mut page = format!(
+        ".\\\" Made by {name} --generate_man; change the table of options instead.\n\
+         .TH {name} 8\n.SH NAME\n{name} \\- fence virtual machines from inside a guest\n\
+         .SH SYNOPSIS\n.B {name}\n[\\fIoption\\fR]...\n.SH DESCRIPTION\n{}\n.PP\n\
+         Cluster software starts it without arguments and writes one\n\
+         .IR name = value\n\
+         a line to its stdin. Empty lines and lines that start with # say nothing; blanks around\n\
+         name and value do not count. Names that nobody knows are reported and skipped. A line for\n\
+         the action or the domain that cannot be understood ends the run.\n\
+         .SH OPTIONS\nThe long options' names are the names on stdin.\n",
+        roff(&metadata::longdesc(role))
+    );
+    for spec in shown(role) {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            page,
+            ".TP\n\\fB{}\\fR\n{}\n",
+            roff(&synopsis(spec)),
+            roff(&help(spec))
+        );
+    }
+    page.push_str(
+        ".PP\nOn stdin the domain may also be named by\n.BR port ,\n.BR domain\nand, if nothing else \
+         names one,\n.BR nodename .\nEqual names are one; of two that differ the one that is not \
+         .B nodename\nis taken.\n",
+    );
+    page.push_str(SECTIONS);
+    page
+}
+
+/// What the table of options does not say.
+const SECTIONS: &str = "\
+.SH EXIT STATUS
+.TP
+0
+Done; for status: the domain is on; for list: the list is complete.
+.TP
+1
+It failed, or there is no result.
+.TP
+2
+Status: the domain is off.
+.TP
+3
+The host's groups do not allow it.
+.PP
+Any other number is a reply of the host that has no meaning, which is a failure.
+.SH FILES
+.TP
+/etc/cluster/fence_xvm.key
+The key that guests and hosts share. Its first 4096 bytes count.
+.SH NOTES
+If the call-back port is in use, the agent waits for it until half of the time-out is over and then
+lets the kernel choose a port, which the request tells the hosts.
+.SH SEE ALSO
+.BR fence_virtd (8),
+.BR fence_virt.conf (5)
+";
+
+/// Text that roff shall not take for requests.
+fn roff(text: &str) -> String {
+    let escaped = text.replace('\\', "\\e").replace('-', "\\-");
+    if escaped.starts_with(['.', '\'']) {
+        format!("\\&{escaped}")
+    } else {
+        escaped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_fits_a_terminal_and_names_every_option() {
+        for role in [Role::Xvm, Role::Virt] {
+            let text = usage(role);
+            assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+            for spec in shown(role) {
+                assert!(text.contains(&format!("--{}", spec.name)), "{}", spec.name);
+            }
+            assert!(!text.contains("nodename"));
+        }
+    }
+}
