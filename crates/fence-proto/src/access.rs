@@ -53,6 +53,14 @@ impl GroupMember {
             .map_or_else(|_| Self::Name(value.to_owned()), Self::Uuid)
     }
 
+    fn means(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Uuid(mine), Self::Uuid(theirs)) => mine == theirs,
+            (Self::Name(mine), Self::Name(theirs)) => mine.eq_ignore_ascii_case(theirs),
+            _ => false,
+        }
+    }
+
     fn is(&self, domain: &DomainIdentity) -> bool {
         match self {
             Self::Uuid(uuid) => *uuid == domain.uuid,
@@ -155,6 +163,18 @@ impl Access {
             .is_none_or(|groups| groups.iter().any(|group| group.admits(source)))
     }
 
+    /// Whether a group of `source` lists this very text. It words the answer about a domain that no
+    /// hypervisor knows, "unknown" or "not allowed", and permits nothing.
+    #[must_use]
+    pub fn lists(&self, source: Source, text: &str) -> bool {
+        let wanted = GroupMember::parse(text);
+        self.groups.as_ref().is_none_or(|groups| {
+            groups.iter().any(|group| {
+                group.admits(source) && group.members.iter().any(|member| member.means(&wanted))
+            })
+        })
+    }
+
     /// Whether there are groups at all.
     #[must_use]
     pub const fn is_restricted(&self) -> bool {
@@ -224,6 +244,16 @@ mod tests {
                 .check(Source::Cid(6), domain("node1", UUID_A))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn listed_text_is_recognised_for_its_source_only() {
+        let access = access();
+        assert!(access.lists(ip("192.168.1.1"), "Node1"));
+        assert!(access.lists(ip("192.168.1.1"), &UUID_B.to_uppercase()));
+        assert!(!access.lists(ip("192.168.1.1"), UUID_A));
+        assert!(!access.lists(ip("192.168.1.2"), "node1"));
+        assert!(Access::unrestricted().lists(ip("192.168.1.2"), "anything"));
     }
 
     #[test]

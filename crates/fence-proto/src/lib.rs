@@ -17,6 +17,7 @@ pub mod access;
 pub mod action;
 pub mod agent;
 pub mod domain;
+pub mod fencing;
 pub mod frame;
 pub mod handshake;
 pub mod hash;

@@ -13,6 +13,12 @@ use fence_proto::host::Answer;
 pub struct CancelFlag(Arc<AtomicBool>);
 
 impl CancelFlag {
+    /// A flag that is not set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// From now on the order must not be started.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);

@@ -1,10 +1,16 @@
 //! fence_virtd as a library, so that tests, fuzz targets and the binary share one code.
 
 pub mod backend;
+pub mod background;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod counters;
+pub mod daemon;
 pub mod hub;
+pub mod libvirt;
 pub mod listener;
+pub mod logging;
+pub mod pid_file;
 pub mod session;
 pub mod sync;

@@ -1,3 +1,122 @@
-//! fence_virtd.
+//! fence_virtd: reads its command line and configuration, then runs.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use fence_virtd::background::{Detached, Readiness, detach};
+use fence_virtd::cli::{self, DEFAULT_PID_FILE, Options, Request};
+use fence_virtd::config::{self, Loaded};
+use fence_virtd::pid_file::PidFile;
+use fence_virtd::{daemon, logging};
+
+/// Exit code for a command line or configuration that cannot be used.
+const USAGE: u8 = 2;
+
+/// Exit code for everything else that goes wrong.
+const FAILURE: u8 = 1;
+
+fn main() -> ExitCode {
+    let request = match cli::parse(std::env::args_os()) {
+        Ok(request) => request,
+        Err(error) => {
+            // Nothing can be done about a closed terminal.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match request {
+        Request::Run(options) => start(options),
+        Request::ListPlugins => list(),
+        Request::Configure => refuse(
+            "configuring interactively is not available in this version; edit /etc/fence_virt.conf",
+        ),
+    }
+}
+
+fn list() -> ExitCode {
+    let text = "Available backends:\n    libvirt\nAvailable listeners:\n    multicast\n    tcp\n";
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(FAILURE),
+    }
+}
+
+fn start(options: Options) -> ExitCode {
+    let Loaded {
+        mut settings,
+        warnings,
+    } = match config::load(&options.config) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    settings.daemon.foreground |= options.foreground;
+    settings.daemon.wait_for_init |= options.wait;
+    settings.daemon.debug = options.debug.unwrap_or(settings.daemon.debug);
+    let mut readiness = Readiness::foreground();
+    if settings.daemon.foreground {
+        logging::to_stderr(settings.daemon.debug);
+    } else {
+        match detach() {
+            Ok(Detached::Parent(code)) => return ExitCode::from(code),
+            Ok(Detached::Child(child)) => readiness = child,
+            Err(error) => return fail(&format!("cannot go into the background: {error}")),
+        }
+        if logging::to_syslog(settings.daemon.debug).is_err() {
+            // Seen at least until the start is over.
+            logging::to_stderr(settings.daemon.debug);
+        }
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let foreground = settings.daemon.foreground;
+    let pid_path = options
+        .pid_file
+        .or_else(|| (!foreground).then(|| DEFAULT_PID_FILE.into()));
+    let _pid_file = match pid_path.as_deref().map(PidFile::create).transpose() {
+        Ok(pid_file) => pid_file,
+        Err(error) => return fail(&error.to_string()),
+    };
+    run(settings, readiness)
+}
+
+fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the event loop: {error}")),
+    };
+    match runtime.block_on(daemon::run(settings, readiness)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ daemon::DaemonError::NotAvailable(_)) => refuse(&error.to_string()),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// The command line or the configuration is at fault.
+fn refuse(message: &str) -> ExitCode {
+    say(message);
+    ExitCode::from(USAGE)
+}
+
+/// Something else is.
+fn fail(message: &str) -> ExitCode {
+    say(message);
+    ExitCode::from(FAILURE)
+}
+
+/// Says it where somebody looks: on the terminal while there is one, and in the log if that is
+/// somewhere else.
+fn say(message: &str) {
+    // A terminal that is gone cannot be told.
+    let _ = writeln!(std::io::stderr(), "fence_virtd: {message}");
+    if logging::is_syslog() {
+        tracing::error!("{message}");
+    }
+}

@@ -19,6 +19,6 @@ mod session;
 
 pub use admission::{Admission, Admitted, Limits, SessionId};
 pub use datagram::{CallBack, Datagram, datagram};
-pub use policy::{Policy, Timing};
+pub use policy::{MissingKey, Policy, Timing};
 pub use replay::{Replay, RequestKey};
 pub use session::{Answer, ConnectError, Event, Output, Session};

@@ -1,0 +1,187 @@
+//! The command line: the original's options (section 9), each with a long form too.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+/// Read if `-f` names no other.
+pub const DEFAULT_CONFIG: &str = "/etc/fence_virt.conf";
+
+/// Written in the background if `-p` names no other.
+pub const DEFAULT_PID_FILE: &str = "/var/run/fence_virtd.pid";
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Run the daemon.
+    Run(Options),
+    /// `-l`: print what can be configured.
+    ListPlugins,
+    /// `-c`: configure interactively.
+    Configure,
+}
+
+/// Options of a run. What is absent is taken from the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `-f`: the configuration file.
+    pub config: PathBuf,
+    /// `-F`: stay in the foreground and log to standard error.
+    pub foreground: bool,
+    /// `-d`: the debug level, 0 to 99.
+    pub debug: Option<u8>,
+    /// `-w`: wait for what is not available yet instead of giving up.
+    pub wait: bool,
+    /// `-p`: the file that holds the process id.
+    pub pid_file: Option<PathBuf>,
+}
+
+/// Reads the command line. What clap returns as an error prints itself: help, version and misuse.
+///
+/// # Errors
+/// [`clap::Error`].
+pub fn parse<I>(arguments: I) -> Result<Request, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let matches = command().try_get_matches_from(arguments)?;
+    if matches.get_flag("list") {
+        return Ok(Request::ListPlugins);
+    }
+    if matches.get_flag("configure") {
+        return Ok(Request::Configure);
+    }
+    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    Ok(Request::Run(Options {
+        config: path("config").unwrap_or_else(|| DEFAULT_CONFIG.into()),
+        foreground: matches.get_flag("foreground"),
+        debug: matches.get_one("debug").copied(),
+        wait: matches.get_flag("wait"),
+        pid_file: path("pid-file"),
+    }))
+}
+
+fn command() -> Command {
+    Command::new("fence_virtd")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Fencing host daemon for virtual machines")
+        .disable_version_flag(true)
+        .arg(flag(
+            "foreground",
+            'F',
+            "Stay in the foreground and log to standard error",
+        ))
+        .arg(
+            value("config", 'f', "FILE", "Read this configuration file")
+                .default_value(DEFAULT_CONFIG)
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            value(
+                "debug",
+                'd',
+                "LEVEL",
+                "Debug level: 0 info, 1 to 9 debug, 10 to 99 trace",
+            )
+            .value_parser(value_parser!(u8).range(0..=99)),
+        )
+        .arg(flag("configure", 'c', "Configure interactively"))
+        .arg(flag("list", 'l', "List the listeners and backends"))
+        .arg(flag(
+            "wait",
+            'w',
+            "Wait for interfaces, addresses and hypervisors that are not there",
+        ))
+        .arg(
+            value(
+                "pid-file",
+                'p',
+                "FILE",
+                "Record the process id in this file",
+            )
+            .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print the version"),
+        )
+}
+
+fn flag(name: &'static str, short: char, help: &'static str) -> Arg {
+    Arg::new(name)
+        .short(short)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+fn value(name: &'static str, short: char, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .short(short)
+        .long(name)
+        .value_name(value)
+        .help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Options {
+        let all = ["fence_virtd"].iter().chain(arguments);
+        match parse(all).unwrap() {
+            Request::Run(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_of_the_original_are_taken() {
+        let options = run(&["-F", "-f", "/tmp/x", "-d99", "-w", "-p", "/tmp/pid"]);
+        assert_eq!(options.config, PathBuf::from("/tmp/x"));
+        assert!(options.foreground && options.wait);
+        assert_eq!(options.debug, Some(99));
+        assert_eq!(options.pid_file, Some("/tmp/pid".into()));
+        assert_eq!(run(&[]).config, PathBuf::from(DEFAULT_CONFIG));
+    }
+
+    #[test]
+    fn long_forms_are_the_same() {
+        let long = [
+            "--foreground",
+            "--config=/tmp/x",
+            "--debug",
+            "5",
+            "--wait",
+            "--pid-file=/p",
+        ];
+        assert_eq!(
+            run(&long),
+            run(&["-F", "-f", "/tmp/x", "-d", "5", "-w", "-p", "/p"])
+        );
+    }
+
+    #[test]
+    fn other_requests_are_known() {
+        assert_eq!(parse(["fence_virtd", "-l"]).unwrap(), Request::ListPlugins);
+        assert_eq!(parse(["fence_virtd", "-c"]).unwrap(), Request::Configure);
+    }
+
+    #[test]
+    fn misuse_is_an_error() {
+        for bad in [
+            &["-x"][..],
+            &["-d", "100"],
+            &["-d", "many"],
+            &["-f"],
+            &["stray"],
+        ] {
+            assert!(parse(["fence_virtd"].iter().chain(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Changing one domain on one hypervisor: what runs on a worker thread, step by step as
+//! [`fence_proto::fencing`] says.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
+use std::time::Duration;
+
+use fence_proto::access::{Denied, Grant};
+use fence_proto::fencing::{Activity, Answer, Goal, LocalOff, Look, Off, OffStep, Trouble};
+use fence_proto::{Access, DomainIdentity, Moment, Reason, Source, Uuid};
+use tracing::{debug, error, info};
+
+use super::CancelFlag;
+use super::connection::{Fault, Found};
+use super::host::Common;
+use super::lanes::Place;
+use super::pool::Ticket;
+use super::worker::Worker;
+use crate::clock::Clock;
+
+/// How long the start of a domain that a reboot turned off is tried while its hypervisor can't be
+/// reached.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// Pause between such tries.
+const START_AGAIN: Duration = Duration::from_millis(500);
+
+/// An order that changes one domain, as its jobs on the hypervisors share it.
+pub(super) struct Change {
+    pub uuid: Uuid,
+    pub goal: Goal,
+    pub source: Source,
+    pub seqno: u32,
+    pub start_by: Moment,
+    pub deadline: Moment,
+    pub clock: Clock,
+    pub access: Arc<Access>,
+    pub common: Arc<Common>,
+    pub cancelled: CancelFlag,
+    pub begun: OnceLock<Result<(), Reason>>,
+    /// The domain's turn. Jobs hold it from their first change to their end: the next order waits
+    /// for what was begun, and not for a hypervisor that never answered.
+    pub place: Weak<Place>,
+}
+
+impl Change {
+    /// Whether the first change may be made. Asked right before it, decided once for all
+    /// hypervisors: an order that has begun is not torn in half.
+    fn may_begin(&self) -> Result<(), Reason> {
+        *self.begun.get_or_init(|| {
+            if self.common.is_closed() {
+                Err(Reason::ShuttingDown)
+            } else if self.cancelled.is_cancelled() {
+                Err(Reason::RequesterGone)
+            } else if self.clock.now() > self.start_by {
+                Err(Reason::OrderExpired)
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// The order's first change at one hypervisor: from here on the job holds the domain.
+    fn begin(&self, ticket: &Ticket) -> Option<Arc<Place>> {
+        let place = self.place.upgrade()?;
+        (self.may_begin().is_ok() && ticket.begin()).then_some(place)
+    }
+
+    fn grant(&self, identity: &DomainIdentity) -> Result<Grant, Denied> {
+        self.access.check(self.source, identity.clone())
+    }
+}
+
+/// One hypervisor's part of "off".
+#[derive(Debug, Clone)]
+pub(super) struct OffReport {
+    pub local: LocalOff,
+    /// The domain's name there.
+    pub name: Option<String>,
+    /// What brings a transient domain back.
+    pub definition: Option<String>,
+}
+
+/// Makes sure that the domain is off on this worker's hypervisor.
+pub(super) fn make_off(worker: &mut Worker, ticket: &Ticket, change: &Change) -> Answer<OffReport> {
+    let mut job = OffJob {
+        machine: Off::new(change.goal, change.deadline),
+        found: None,
+        place: None,
+        definition: None,
+    };
+    let mut step = OffStep::Look;
+    let local = loop {
+        step = match step {
+            OffStep::Look => job.look(worker, change),
+            OffStep::Destroy => match job.destroy(worker, ticket, change) {
+                Ok(step) => step,
+                Err(local) => break local,
+            },
+            OffStep::Pause(pause) => {
+                thread::sleep(pause);
+                OffStep::Look
+            }
+            OffStep::Proven(proof) => {
+                job.log_proof(worker, change, proof);
+                break LocalOff::Proven(proof);
+            }
+            OffStep::WasOff => break LocalOff::WasOff,
+            OffStep::Absent => break LocalOff::Absent,
+            OffStep::Unreachable => return Answer::Down,
+            OffStep::GiveUp => {
+                let (uri, uuid) = (worker.host.name(), change.uuid);
+                error!(uri, %uuid, seqno = change.seqno, "the domain is not proven off");
+                break LocalOff::Failed;
+            }
+        };
+    };
+    Answer::Got(OffReport {
+        local,
+        name: job.found.map(|found| found.copy.identity.name),
+        definition: job.definition,
+    })
+}
+
+struct OffJob {
+    machine: Off,
+    found: Option<Found>,
+    /// Held from the first destroy on.
+    place: Option<Arc<Place>>,
+    definition: Option<String>,
+}
+
+impl OffJob {
+    fn look(&mut self, worker: &mut Worker, change: &Change) -> OffStep {
+        let looked = look(worker, change.uuid);
+        let now = change.clock.now();
+        let look = match looked {
+            Ok(None) => Look::Absent,
+            Ok(Some(found)) => {
+                // A number of another connection, and so perhaps of another libvirtd, says nothing.
+                let known = self.found.as_ref();
+                let same =
+                    known.is_none_or(|known| Arc::ptr_eq(&known.connection, &found.connection));
+                let instance = found.instance.filter(|_| same);
+                let activity = found.copy.activity;
+                self.found = Some(found);
+                match activity {
+                    Activity::Off => Look::Off,
+                    Activity::On => Look::On { instance },
+                }
+            }
+            Err(fault) => {
+                let (uri, uuid) = (worker.host.name(), change.uuid);
+                error!(uri, %uuid, seqno = change.seqno, "the domain's state can't be asked: {fault}");
+                Look::Failed(fault.trouble)
+            }
+        };
+        self.machine.looked(now, look)
+    }
+
+    fn destroy(
+        &mut self,
+        worker: &mut Worker,
+        ticket: &Ticket,
+        change: &Change,
+    ) -> Result<OffStep, LocalOff> {
+        let Some(found) = &self.found else {
+            return Ok(OffStep::GiveUp);
+        };
+        let Ok(grant) = change.grant(&found.copy.identity) else {
+            return Err(LocalOff::Denied);
+        };
+        if self.place.is_none() {
+            if change.goal == Goal::Replace {
+                self.definition = read_definition(worker, found);
+            }
+            self.place = Some(change.begin(ticket).ok_or(LocalOff::NotBegun)?);
+        }
+        let destroyed = worker.change(found, |connection| connection.destroy(&grant, found));
+        if let Err(fault) = &destroyed {
+            let (uri, uuid) = (worker.host.name(), change.uuid);
+            let domain = &found.copy.identity.name;
+            error!(uri, domain, %uuid, seqno = change.seqno, "destroying the domain failed: {fault}");
+        }
+        let result = destroyed.map_err(|fault| fault.trouble);
+        Ok(self.machine.destroyed(change.clock.now(), result))
+    }
+
+    fn log_proof(&self, worker: &Worker, change: &Change, proof: fence_proto::fencing::Proof) {
+        let domain = self.found.as_ref().map(|found| &*found.copy.identity.name);
+        let (uri, uuid) = (worker.host.name(), change.uuid);
+        let late = change.clock.now() > change.deadline;
+        info!(uri, domain, %uuid, seqno = change.seqno, ?proof, late, "the domain is proven off");
+    }
+}
+
+fn look(worker: &mut Worker, uuid: Uuid) -> Result<Option<Found>, Fault> {
+    let found = worker.ask(|connection| connection.look(uuid))?;
+    if worker.host.common.several {
+        let (mut sightings, host) = (worker.host.common.sightings(), worker.host.index);
+        match found {
+            Some(_) => sightings.saw(host, uuid),
+            None => sightings.missed(host, uuid),
+        }
+    }
+    Ok(found)
+}
+
+/// Fencing goes before coming back: a definition that can't be read is logged and done without.
+fn read_definition(worker: &Worker, found: &Found) -> Option<String> {
+    found.connection.definition(found).unwrap_or_else(|fault| {
+        let (uri, domain) = (worker.host.name(), &found.copy.identity.name);
+        error!(
+            uri,
+            domain,
+            "the definition can't be read, so a transient domain can't be started again: {fault}"
+        );
+        None
+    })
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Started {
+    /// It is on.
+    On,
+    /// It is not, as far as anybody knows; the cause is logged.
+    Failed,
+    /// The groups do not allow it.
+    Denied,
+    /// Nothing was begun.
+    NotBegun,
+}
+
+/// How a domain is started.
+pub(super) enum Start {
+    /// For `on`: the order is not begun yet.
+    Ordered(Arc<Ticket>),
+    /// The second half of a reboot.
+    Again {
+        /// The domain's turn, held to the end.
+        place: Arc<Place>,
+        /// Its name, for the permission.
+        name: String,
+        /// The XML of a transient domain.
+        definition: Option<String>,
+    },
+}
+
+/// Starts the domain on this worker's hypervisor, and makes sure that it is on.
+pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Started {
+    let give_up = change.clock.now() + START_WITHIN;
+    let mut starting = Starting {
+        created: false,
+        place: match how {
+            Start::Ordered(_) => None,
+            Start::Again { place, .. } => Some(Arc::clone(place)),
+        },
+    };
+    loop {
+        let fault = match try_start(worker, change, how, &mut starting) {
+            Ok(started) => return started,
+            Err(fault) => fault,
+        };
+        let (uri, uuid, seqno) = (worker.host.name(), change.uuid, change.seqno);
+        let in_time = match how {
+            Start::Ordered(_) => change.clock.now() < change.deadline,
+            Start::Again { .. } => change.clock.now() < give_up,
+        };
+        if !fault.is_lost() || !in_time {
+            error!(uri, %uuid, seqno, "starting the domain failed: {fault}");
+            return Started::Failed;
+        }
+        debug!(uri, %uuid, seqno, "starting the domain is tried again: {fault}");
+        thread::sleep(START_AGAIN);
+    }
+}
+
+struct Starting {
+    created: bool,
+    place: Option<Arc<Place>>,
+}
+
+/// One try: look, create unless it is on, look again.
+fn try_start(
+    worker: &mut Worker,
+    change: &Change,
+    how: &Start,
+    starting: &mut Starting,
+) -> Result<Started, Fault> {
+    for _ in 0..2 {
+        let found = look(worker, change.uuid)?;
+        if let Some(found) = &found
+            && found.copy.activity == Activity::On
+        {
+            log_start(worker, change, &found.copy.identity.name);
+            return Ok(Started::On);
+        }
+        if starting.created {
+            return Err(Fault {
+                trouble: Trouble::Other,
+                no_domain: found.is_none(),
+                message: "libvirt started the domain, and it is off again".to_owned(),
+            });
+        }
+        let result = match create(worker, change, (how, &mut starting.place), found.as_ref()) {
+            Ok(result) => result,
+            Err(refused) => return Ok(refused),
+        };
+        // Something else may have started it meanwhile: the next look tells.
+        match result {
+            Err(fault) if fault.trouble != Trouble::NothingToDo || fault.no_domain => {
+                return Err(fault);
+            }
+            _ => starting.created = true,
+        }
+    }
+    Err(Fault {
+        trouble: Trouble::Other,
+        no_domain: false,
+        message: "the domain is not on".to_owned(),
+    })
+}
+
+fn create(
+    worker: &mut Worker,
+    change: &Change,
+    (how, held): (&Start, &mut Option<Arc<Place>>),
+    found: Option<&Found>,
+) -> Result<Result<(), Fault>, Started> {
+    let identity = match (found, how) {
+        (Some(found), _) => found.copy.identity.clone(),
+        (None, Start::Again { name, .. }) => DomainIdentity {
+            name: name.clone(),
+            uuid: change.uuid,
+        },
+        (None, Start::Ordered(_)) => return Ok(Err(gone())),
+    };
+    let grant = change.grant(&identity).map_err(|_| Started::Denied)?;
+    if let (Start::Ordered(ticket), None) = (how, &held) {
+        *held = Some(change.begin(ticket).ok_or(Started::NotBegun)?);
+    }
+    Ok(match (found, how) {
+        (Some(found), _) => worker.change(found, |connection| connection.create(&grant, found)),
+        (
+            None,
+            Start::Again {
+                definition: Some(xml),
+                ..
+            },
+        ) => worker.change_on_any(|connection| connection.create_transient(&grant, xml)),
+        (None, _) => Err(gone()),
+    })
+}
+
+fn gone() -> Fault {
+    Fault {
+        trouble: Trouble::Other,
+        no_domain: true,
+        message: "the domain is no longer defined".to_owned(),
+    }
+}
+
+fn log_start(worker: &Worker, change: &Change, domain: &str) {
+    let (uri, uuid) = (worker.host.name(), change.uuid);
+    info!(uri, domain, %uuid, seqno = change.seqno, "the domain is on");
+}
+
+/// Counts and logs a reboot whose second half failed.
+pub(super) fn count_failed_start(common: &Common, uuid: Uuid, seqno: u32, why: &str) {
+    common.tally.failed_starts.fetch_add(1, Ordering::Relaxed);
+    error!(%uuid, seqno, "the domain is fenced, but does not come back: {why}");
+}

@@ -1,0 +1,274 @@
+//! Orders that change a domain: its turn, off on every hypervisor with proof, the start.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use fence_proto::fencing::{
+    Acted, Activity, Answer, DomainCopy, Goal, LocalOff, RoundVerdict, Verdict, resolve, settle,
+};
+use fence_proto::{Action, Moment, Reason, Reply};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, error};
+
+use super::act::{Change, OffReport, Start, Started, count_failed_start, make_off, start};
+use super::orders::{MARGIN, Task};
+use super::pool::{Lane, Ticket};
+use super::questions::Target;
+use super::survey::{Survey, Timing, Work};
+use super::worker::Worker;
+use super::{CancelFlag, Inner, Outcome};
+
+/// How long the answer to a reboot waits for the start, once the domain is proven off.
+const START_WAIT: Duration = Duration::from_secs(5);
+
+/// Rounds of "make sure it is off everywhere" before an order fails.
+const MAX_ROUNDS: usize = 4;
+
+impl Inner {
+    pub(super) async fn change(
+        &self,
+        task: &Task,
+        target: &Target,
+        deadline: Instant,
+        cancelled: CancelFlag,
+    ) -> Outcome {
+        let start_by = Instant::from_std(self.clock.instant(task.start_by)).min(deadline);
+        let place = match timeout_at(start_by, self.lanes.enter(target.uuid)).await {
+            Ok(Ok(place)) => Arc::new(place),
+            Ok(Err(crowded)) => {
+                let (action, domain) = (task.action, &task.domain);
+                error!(%action, %domain, seqno = task.seqno, "refused: {crowded}");
+                return Outcome::Reply(Reply::Failure);
+            }
+            Err(_) => return Outcome::Dropped(Reason::OrderExpired),
+        };
+        let due = task.answer_by.since_epoch().saturating_sub(MARGIN);
+        let change = Arc::new(Change {
+            uuid: target.uuid,
+            goal: if task.action == Action::Reboot {
+                Goal::Replace
+            } else {
+                Goal::StayOff
+            },
+            source: task.source,
+            seqno: task.seqno,
+            start_by: task.start_by,
+            deadline: Moment::from_epoch(due),
+            clock: self.clock,
+            access: Arc::clone(&self.access),
+            common: Arc::clone(&self.common),
+            cancelled,
+            begun: OnceLock::new(),
+            place: Arc::downgrade(&place),
+        });
+        if task.action == Action::On {
+            return self.on(&change, &target.name, deadline).await;
+        }
+        let report = match self.off(&change, deadline).await {
+            Ok(report) => report,
+            Err(outcome) => return outcome,
+        };
+        if let (Some((host, report)), Action::Reboot) = (report, task.action) {
+            let how = Start::Again {
+                place,
+                name: report.name.unwrap_or_default(),
+                definition: report.definition,
+            };
+            self.start_again(&change, host, how, deadline).await;
+        }
+        Outcome::Reply(Reply::Success)
+    }
+
+    /// Off everywhere, with proof. Tells where it was on, if it was.
+    async fn off(
+        &self,
+        change: &Arc<Change>,
+        deadline: Instant,
+    ) -> Result<Option<(usize, OffReport)>, Outcome> {
+        let mut acted: Option<(Acted, OffReport)> = None;
+        let mut silent = vec![false; self.hosts.len()];
+        for _ in 0..MAX_ROUNDS {
+            let round = self.off_round(
+                change,
+                deadline,
+                acted.as_ref().map(|(acted, _)| *acted),
+                &silent,
+            );
+            let (verdict, answers) = round.await;
+            let now = match verdict {
+                RoundVerdict::Off { acted: None } => return Ok(None),
+                RoundVerdict::Off { acted: Some(now) } => now,
+                RoundVerdict::Again(now) => now,
+                other => return Err(self.no_success(change, other)),
+            };
+            let report = answers.get(now.host).and_then(Answer::got);
+            if let Some(report) =
+                report.filter(|report| matches!(report.local, LocalOff::Proven(_)))
+            {
+                acted = Some((now, report.clone()));
+            }
+            if matches!(verdict, RoundVerdict::Off { .. }) {
+                return Ok(acted.map(|(acted, report)| (acted.host, report)));
+            }
+            silent = answers
+                .iter()
+                .map(|answer| answer.got().is_none())
+                .collect();
+        }
+        Err(self.no_success(change, RoundVerdict::Failed))
+    }
+
+    async fn off_round(
+        &self,
+        change: &Arc<Change>,
+        deadline: Instant,
+        before: Option<Acted>,
+        leave_out: &[bool],
+    ) -> (RoundVerdict, Vec<Answer<OffReport>>) {
+        let shared = Arc::clone(change);
+        let work: Arc<Work<OffReport>> =
+            Arc::new(move |worker, ticket, report| report(make_off(worker, ticket, &shared)));
+        let mut survey = Survey::begin(&self.hosts, Lane::Act, leave_out, work);
+        let judged = survey.judged(Timing::until(deadline), |answers, stage| {
+            let locals: Vec<_> = answers
+                .iter()
+                .map(|answer| answer.map(|report| report.local))
+                .collect();
+            let sightings = self.common.sightings();
+            let seen = |host| sightings.has_seen(host, change.uuid);
+            match settle(&locals, stage, before, seen) {
+                RoundVerdict::Wait => None,
+                verdict => Some((verdict, answers.to_vec())),
+            }
+        });
+        judged.await.unwrap_or((RoundVerdict::Failed, Vec::new()))
+    }
+
+    fn no_success(&self, change: &Change, verdict: RoundVerdict) -> Outcome {
+        let (uuid, seqno) = (change.uuid, change.seqno);
+        match verdict {
+            RoundVerdict::Denied => return Outcome::Reply(Reply::PermissionDenied),
+            RoundVerdict::NotBegun => {
+                if let Some(Err(reason)) = change.begun.get() {
+                    return Outcome::Dropped(*reason);
+                }
+                error!(%uuid, seqno, "the order's time was over before it could be begun");
+            }
+            RoundVerdict::Doubt(doubt) => {
+                error!(%uuid, seqno, "nobody knows whether the domain is on: {doubt}");
+            }
+            RoundVerdict::Unknown => {
+                error!(%uuid, seqno, "the domain is gone from every hypervisor")
+            }
+            _ => error!(%uuid, seqno, "the domain is not proven off in time"),
+        }
+        Outcome::Reply(Reply::Failure)
+    }
+
+    /// Starts a domain, on the first hypervisor that has it, unless it is on somewhere.
+    async fn on(&self, change: &Arc<Change>, name: &str, deadline: Instant) -> Outcome {
+        let uuid = change.uuid;
+        let work: Arc<Work<Vec<DomainCopy>>> = Arc::new(move |worker, _, report| {
+            let found = worker.ask(|connection| connection.look(uuid));
+            report(match found {
+                Ok(found) => Answer::Got(found.into_iter().map(|found| found.copy).collect()),
+                Err(fault) => {
+                    error!(uri = worker.host.name(), %uuid, "the domain's state can't be asked: {fault}");
+                    Answer::Down
+                }
+            });
+        });
+        let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
+        let judged = survey.judged(Timing::until(deadline), |answers, stage| {
+            let verdict = resolve(answers, stage, &self.common.sightings());
+            let has_it = |answer: &Answer<Vec<DomainCopy>>| {
+                answer.got().is_some_and(|copies| !copies.is_empty())
+            };
+            (verdict != Verdict::Wait).then(|| (verdict, answers.iter().position(has_it)))
+        });
+        match judged.await {
+            Some((
+                Verdict::Known {
+                    activity: Activity::On,
+                    ..
+                },
+                _,
+            )) => Outcome::Reply(Reply::Success),
+            Some((Verdict::Known { .. }, Some(host))) => {
+                self.start_ordered(change, host, deadline).await
+            }
+            _ => {
+                error!(domain = name, %uuid, seqno = change.seqno, "not started: nobody knows whether the domain is on");
+                Outcome::Reply(Reply::Failure)
+            }
+        }
+    }
+
+    async fn start_ordered(&self, change: &Arc<Change>, host: usize, deadline: Instant) -> Outcome {
+        let ticket = Arc::new(Ticket::default());
+        let started = self.submit_start(change, host, Start::Ordered(Arc::clone(&ticket)));
+        let started = match started {
+            Some(receiver) => timeout_at(deadline, receiver)
+                .await
+                .ok()
+                .and_then(Result::ok),
+            None => Some(Started::Failed),
+        };
+        ticket.close();
+        Outcome::Reply(match started {
+            Some(Started::On) => Reply::Success,
+            Some(Started::Denied) => Reply::PermissionDenied,
+            Some(Started::NotBegun) => match change.begun.get() {
+                Some(Err(reason)) => return Outcome::Dropped(*reason),
+                _ => Reply::Failure,
+            },
+            Some(Started::Failed) => Reply::Failure,
+            None => {
+                error!(uuid = %change.uuid, seqno = change.seqno, "the domain did not start in time");
+                Reply::Failure
+            }
+        })
+    }
+
+    /// The second half of a reboot. Whatever becomes of it, the domain is fenced; the answer waits
+    /// a few seconds for it and no longer.
+    async fn start_again(&self, change: &Arc<Change>, host: usize, how: Start, deadline: Instant) {
+        let Some(receiver) = self.submit_start(change, host, how) else {
+            let why = "its hypervisor takes no calls";
+            return count_failed_start(&self.common, change.uuid, change.seqno, why);
+        };
+        let wait = START_WAIT.min(deadline.saturating_duration_since(Instant::now()));
+        if timeout(wait, receiver).await.is_err() {
+            debug!(uuid = %change.uuid, seqno = change.seqno, "answering before the start is over");
+        }
+    }
+
+    fn submit_start(
+        &self,
+        change: &Arc<Change>,
+        host: usize,
+        how: Start,
+    ) -> Option<oneshot::Receiver<Started>> {
+        let (sender, receiver) = oneshot::channel();
+        let change = Arc::clone(change);
+        let job = Box::new(move |worker: &mut Worker| {
+            let wanted = match &how {
+                Start::Ordered(ticket) => ticket.take(),
+                Start::Again { .. } => true,
+            };
+            if !wanted {
+                return;
+            }
+            let started = start(worker, &change, &how);
+            if matches!(how, Start::Again { .. }) && started != Started::On {
+                let why = "starting it failed";
+                count_failed_start(&change.common, change.uuid, change.seqno, why);
+            }
+            drop(how);
+            let _ = sender.send(started);
+        });
+        let host = self.hosts.get(host)?;
+        host.submit(Lane::Act, job).ok().map(|()| receiver)
+    }
+}

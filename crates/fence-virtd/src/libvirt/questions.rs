@@ -1,0 +1,195 @@
+//! What an order asks of all hypervisors before or instead of changing anything: which domain it
+//! means, what there is, whether fencing can work.
+
+use std::sync::Arc;
+
+use fence_proto::fencing::{Activity, Answer, DomainCopy, Doubt, Verdict, list_verdict, resolve};
+use fence_proto::host_list::{Entry, STATE_RUNNING};
+use fence_proto::{Action, DomainIdentity, Reply, Source, Uuid};
+use tracing::{error, info};
+
+use super::orders::Task;
+use super::pool::Lane;
+use super::survey::{Survey, Timing, Work};
+use super::{Inner, Outcome};
+
+/// The domain that an order means.
+pub(super) struct Target {
+    pub uuid: Uuid,
+    pub name: String,
+    pub activity: Activity,
+}
+
+impl Inner {
+    /// Success if every configured hypervisor answers.
+    pub(super) async fn monitor(&self, timing: Timing) -> Reply {
+        let work: Arc<Work<()>> = Arc::new(|worker, _, report| {
+            report(match worker.ask(|connection| connection.ping()) {
+                Err(fault) if fault.is_lost() => Answer::Down,
+                Err(_) | Ok(()) => Answer::Got(()),
+            });
+        });
+        let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
+        let complete = survey.judged(timing, list_verdict).await;
+        if complete == Some(true) {
+            Reply::Success
+        } else {
+            Reply::Failure
+        }
+    }
+
+    /// What the source may fence, on all hypervisors, each domain once.
+    pub(super) async fn list(&self, task: &Task, timing: Timing) -> Outcome {
+        if !self.access.knows(task.source) {
+            return Outcome::List(Vec::new());
+        }
+        let work: Arc<Work<Vec<Entry>>> =
+            Arc::new(
+                |worker, _, report| match worker.ask(|connection| connection.list()) {
+                    Ok((entries, handles)) => {
+                        let common = &worker.host.common;
+                        if common.several {
+                            let uuids = entries.iter().map(|entry| entry.uuid);
+                            common.sightings().listed(worker.host.index, uuids);
+                        }
+                        report(Answer::Got(entries));
+                        drop(handles);
+                    }
+                    Err(fault) => {
+                        error!(
+                            uri = worker.host.name(),
+                            "the domains can't be listed: {fault}"
+                        );
+                        report(Answer::Down);
+                    }
+                },
+            );
+        let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
+        let lists = survey.judged(timing, |answers, stage| {
+            let complete = list_verdict(answers, stage)?;
+            Some(complete.then(|| {
+                answers
+                    .iter()
+                    .filter_map(Answer::got)
+                    .flatten()
+                    .cloned()
+                    .collect()
+            }))
+        });
+        match lists.await.flatten() {
+            Some(entries) => Outcome::List(self.fenceable(task.source, entries)),
+            None => Outcome::Reply(Reply::Failure),
+        }
+    }
+
+    fn fenceable(&self, source: Source, mut entries: Vec<Entry>) -> Vec<Entry> {
+        if self.hosts.len() > 1 {
+            // One domain on several hypervisors is on if it is on anywhere (row L20).
+            entries.sort_by_key(|entry| (entry.uuid, entry.state != STATE_RUNNING));
+            entries.dedup_by_key(|entry| entry.uuid);
+        }
+        if self.access.is_restricted() {
+            entries.retain(|entry| {
+                let identity = DomainIdentity {
+                    name: entry.name.clone(),
+                    uuid: entry.uuid,
+                };
+                self.access.allows(source, &identity)
+            });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
+        entries
+    }
+
+    /// Finds the domain that an order means and asks the groups; else what to answer.
+    pub(super) async fn target(&self, task: &Task, timing: Timing) -> Result<Target, Reply> {
+        if !self.access.knows(task.source) {
+            return Err(Reply::PermissionDenied);
+        }
+        let text = task.domain.clone();
+        let work: Arc<Work<Vec<DomainCopy>>> = Arc::new(move |worker, _, report| {
+            let found = worker.ask(|connection| connection.find(&text));
+            let common = &worker.host.common;
+            report(match found {
+                Ok(copies) => {
+                    if common.several {
+                        let mut sightings = common.sightings();
+                        for copy in &copies {
+                            sightings.saw(worker.host.index, copy.identity.uuid);
+                        }
+                    }
+                    Answer::Got(copies)
+                }
+                Err(fault) => {
+                    error!(uri = worker.host.name(), domain = %text, "the domain can't be looked up: {fault}");
+                    Answer::Down
+                }
+            });
+        });
+        let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
+        let verdict = survey.judged(timing, |answers, stage| {
+            match resolve(answers, stage, &self.common.sightings()) {
+                Verdict::Wait => None,
+                verdict => Some(verdict),
+            }
+        });
+        let verdict = verdict.await.unwrap_or(Verdict::Doubt(Doubt::Unheard));
+        self.judge_target(task, verdict)
+    }
+
+    fn judge_target(&self, task: &Task, verdict: Verdict) -> Result<Target, Reply> {
+        let (action, domain, seqno) = (task.action, &task.domain, task.seqno);
+        match verdict {
+            Verdict::Known {
+                uuid,
+                identities,
+                activity,
+            } => {
+                self.allowed(task.source, &identities)?;
+                let name = identities.into_iter().next().map(|identity| identity.name);
+                Ok(Target {
+                    uuid,
+                    name: name.unwrap_or_default(),
+                    activity,
+                })
+            }
+            Verdict::Ambiguous(identities) => {
+                self.allowed(task.source, &identities)?;
+                let found: Vec<_> = identities
+                    .iter()
+                    .map(|identity| format!("{} {}", identity.name, identity.uuid))
+                    .collect();
+                let found = found.join(", ");
+                error!(%action, %domain, seqno, found, "refused: several domains answer to this; use a UUID that is nobody's name");
+                Err(Reply::Failure)
+            }
+            // Who may not fence that text learns nothing about it, as with the original.
+            Verdict::Unknown | Verdict::Doubt(_) | Verdict::Wait
+                if !self.access.lists(task.source, task.domain.as_str()) =>
+            {
+                Err(Reply::PermissionDenied)
+            }
+            Verdict::Unknown if action == Action::Status => Err(Reply::Off),
+            Verdict::Unknown => {
+                info!(%action, %domain, seqno, "no hypervisor has this domain");
+                Err(Reply::Failure)
+            }
+            Verdict::Doubt(doubt) => {
+                error!(%action, %domain, seqno, "nobody knows whether the domain is on: {doubt}");
+                Err(Reply::Failure)
+            }
+            Verdict::Wait => Err(Reply::Failure),
+        }
+    }
+
+    fn allowed(&self, source: Source, identities: &[DomainIdentity]) -> Result<(), Reply> {
+        let all = identities
+            .iter()
+            .all(|identity| self.access.allows(source, identity));
+        if all {
+            Ok(())
+        } else {
+            Err(Reply::PermissionDenied)
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Deadlines, turns and the end of the daemon.
+
+use std::sync::OnceLock;
+
+use fence_proto::Reason;
+use fence_proto::fencing::Goal;
+
+use super::super::act::{Change, Start, Started, count_failed_start, start};
+use super::*;
+
+async fn one_domain(dir: &Dir) -> Rig {
+    Rig::new(&[dir.node("node", &[running("a", uuid(1)), shut_off("b", uuid(2))])]).await
+}
+
+#[tokio::test]
+async fn order_whose_time_is_over_is_never_begun() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    for (action, domain) in [(Action::Off, "a"), (Action::Reboot, "a"), (Action::On, "b")] {
+        let mut task = rig.task(action, domain);
+        task.start_by = rig.clock.now();
+        let before = rig.instance(0, "a").await;
+        let outcome = rig.backend.run(task, CancelFlag::new()).await;
+        assert_eq!(outcome, Outcome::Dropped(Reason::OrderExpired), "{action}");
+        assert_eq!(rig.instance(0, "a").await, before);
+        assert_eq!(rig.instance(0, "b").await, None);
+    }
+}
+
+#[tokio::test]
+async fn order_of_a_requester_that_is_gone_is_never_begun() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    for (action, domain) in [(Action::Off, "a"), (Action::On, "b")] {
+        let flag = CancelFlag::new();
+        flag.cancel();
+        let outcome = rig.backend.run(rig.task(action, domain), flag).await;
+        assert_eq!(outcome, Outcome::Dropped(Reason::RequesterGone), "{action}");
+    }
+    assert!(rig.instance(0, "a").await.is_some());
+    assert_eq!(rig.instance(0, "b").await, None);
+}
+
+#[tokio::test]
+async fn nothing_is_begun_after_shutdown_but_questions_are_answered() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    rig.backend.shutdown();
+    let outcome = rig.order(Action::Off, "a").await;
+    assert_eq!(outcome, Outcome::Dropped(Reason::ShuttingDown));
+    assert_eq!(rig.order(Action::Status, "a").await, SUCCESS);
+}
+
+#[tokio::test]
+async fn order_that_needs_no_change_succeeds_without_beginning() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let flag = CancelFlag::new();
+    flag.cancel();
+    let task = rig.task(Action::Off, "b");
+    assert_eq!(rig.backend.run(task, flag).await, SUCCESS);
+}
+
+#[tokio::test]
+async fn orders_for_one_domain_are_carried_out_one_after_another() {
+    let dir = Dir::new();
+    let rig = Arc::new(one_domain(&dir).await);
+    let mut orders = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let rig = Arc::clone(&rig);
+        orders.spawn(async move { rig.order(Action::Reboot, "a").await });
+    }
+    while let Some(outcome) = orders.join_next().await {
+        assert_eq!(outcome.unwrap(), SUCCESS);
+    }
+    // Runs 1 and 2 came with the file; each reboot made one more.
+    let first = rig.instance(0, "a").await.unwrap();
+    assert!(first >= 21, "{first}");
+}
+
+#[tokio::test]
+async fn order_that_waits_for_its_turn_too_long_expires() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let turn = rig.backend.0.lanes.enter(uuid(1)).await.unwrap();
+    let mut task = rig.task(Action::Off, "a");
+    task.start_by = rig.clock.now() + Duration::from_millis(100);
+    let outcome = rig.backend.run(task, CancelFlag::new()).await;
+    assert_eq!(outcome, Outcome::Dropped(Reason::OrderExpired));
+    assert!(rig.instance(0, "a").await.is_some());
+    // Others are not held up, and the status of this one can be asked.
+    assert_eq!(rig.order(Action::On, "b").await, SUCCESS);
+    assert_eq!(rig.order(Action::Status, "a").await, SUCCESS);
+    drop(turn);
+    assert_eq!(rig.order(Action::Off, "a").await, SUCCESS);
+}
+
+#[tokio::test]
+async fn order_that_was_begun_goes_on_when_nobody_waits_any_more() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let before = rig.instance(0, "a").await;
+    let task = rig.task(Action::Reboot, "a");
+    let order = rig.backend.run(task, CancelFlag::new());
+    // Begun, and dropped at its first wait.
+    assert!(tokio::time::timeout(Duration::ZERO, order).await.is_err());
+    eventually(async || {
+        let now = rig.instance(0, "a").await;
+        now.is_some() && now != before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fifty_domains_are_rebooted_at_once() {
+    let dir = Dir::new();
+    let nodes: Vec<_> = (0..50)
+        .map(|number| running(&format!("vm{number}"), uuid(number)))
+        .collect();
+    let rig = Arc::new(Rig::new(&[dir.node("node", &nodes)]).await);
+    let began = Instant::now();
+    let mut orders = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let rig = Arc::clone(&rig);
+        orders.spawn(async move { rig.order(Action::Reboot, &format!("vm{number}")).await });
+    }
+    while let Some(outcome) = orders.join_next().await {
+        assert_eq!(outcome.unwrap(), SUCCESS);
+    }
+    assert!(began.elapsed() < Duration::from_secs(1));
+    let list = rig.order(Action::List, "").await;
+    assert!(names(&list).iter().all(|(_, state)| *state == 1));
+}
+
+#[tokio::test]
+async fn failed_start_after_a_fence_is_counted() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let place = Arc::new(rig.backend.0.lanes.enter(uuid(9)).await.unwrap());
+    let inner = Arc::clone(&rig.backend.0);
+    let change = Change {
+        uuid: uuid(9),
+        goal: Goal::Replace,
+        source: Source::Cid(3),
+        seqno: 1,
+        start_by: rig.clock.now(),
+        deadline: rig.clock.now(),
+        clock: rig.clock,
+        access: Arc::clone(&inner.access),
+        common: Arc::clone(&inner.common),
+        cancelled: CancelFlag::new(),
+        begun: OnceLock::new(),
+        place: Arc::downgrade(&place),
+    };
+    // It is defined nowhere, and there is no definition to start it from.
+    let how = Start::Again {
+        place,
+        name: "gone".to_owned(),
+        definition: None,
+    };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let job = move |worker: &mut super::super::worker::Worker| {
+        let _ = sender.send(start(worker, &change, &how));
+    };
+    inner.hosts[0].submit(Lane::Act, Box::new(job)).unwrap();
+    assert_eq!(receiver.await.unwrap(), Started::Failed);
+    count_failed_start(&inner.common, uuid(9), 1, "test");
+    assert_eq!(rig.backend.counters().failed_starts, 1);
+}

@@ -1,0 +1,96 @@
+//! A thread's hold of its hypervisor: one connection, made again when it breaks.
+
+use std::sync::Arc;
+
+use super::connection::{Connection, Fault, Found};
+use super::host::Host;
+
+/// A worker's hold of its hypervisor.
+pub(super) struct Worker {
+    pub host: Arc<Host>,
+    connection: Option<Arc<Connection>>,
+}
+
+impl Worker {
+    pub(super) const fn new(host: Arc<Host>) -> Self {
+        Self {
+            host,
+            connection: None,
+        }
+    }
+
+    fn connection(&mut self) -> Result<Arc<Connection>, Fault> {
+        if let Some(connection) = &self.connection {
+            return Ok(Arc::clone(connection));
+        }
+        self.host.may_try()?;
+        match self.host.connect() {
+            Ok(connection) => {
+                self.host.connected();
+                self.connection = Some(Arc::clone(&connection));
+                Ok(connection)
+            }
+            Err(fault) => {
+                self.host.unreachable(&fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Asks a question; once more on a new connection if the one at hand turns out to be dead.
+    pub(super) fn ask<T>(
+        &mut self,
+        question: impl Fn(&Arc<Connection>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let connection = self.connection()?;
+        let fault = match question(&connection) {
+            Err(fault) if fault.is_lost() => fault,
+            answer => {
+                self.host.answered();
+                return answer;
+            }
+        };
+        self.forget(&fault);
+        let connection = self.connection()?;
+        let answer = question(&connection);
+        match &answer {
+            Err(fault) if fault.is_lost() => {
+                self.forget(fault);
+                self.host.unreachable(fault);
+            }
+            _ => self.host.answered(),
+        }
+        answer
+    }
+
+    /// Makes a change, once, on the connection on which its domain was found.
+    pub(super) fn change(
+        &mut self,
+        found: &Found,
+        change: impl FnOnce(&Connection) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.settle(change(&found.connection))
+    }
+
+    /// Makes a change for which there is no domain yet.
+    pub(super) fn change_on_any(
+        &mut self,
+        change: impl FnOnce(&Connection) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let connection = self.connection()?;
+        self.settle(change(&connection))
+    }
+
+    fn settle(&mut self, result: Result<(), Fault>) -> Result<(), Fault> {
+        match &result {
+            Err(fault) if fault.is_lost() => self.forget(fault),
+            _ => self.host.answered(),
+        }
+        result
+    }
+
+    fn forget(&mut self, fault: &Fault) {
+        self.host.lost_one(fault);
+        self.connection = None;
+    }
+}

@@ -1,0 +1,11 @@
+//! Sessions over real sockets on loopback, against a backend that does as it is told.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+mod multicast;
+mod tcp;
