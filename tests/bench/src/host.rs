@@ -170,16 +170,17 @@ impl Host {
         }
     }
 
-    /// Its resident memory in bytes.
-    pub(crate) fn resident(&self) -> Result<f64, BenchError> {
+    /// Its resident memory in bytes, and how much of that is not of files.
+    pub(crate) fn resident(&self) -> Result<(f64, f64), BenchError> {
         let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
         let text = fs::read_to_string(&path).map_err(BenchError::file(&path))?;
-        let kib: Option<f64> = text
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().strip_suffix(" kB"))
-            .and_then(|number| number.trim().parse().ok());
-        kib.map(|kib| kib * 1024.0)
+        let bytes = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+            Some(kib * 1024.0)
+        };
+        bytes("VmRSS:")
+            .zip(bytes("RssAnon:"))
             .ok_or_else(|| self.not_serving(Failure::Closed))
     }
 }

@@ -135,7 +135,8 @@ fn long_list(bench: &mut Bench<'_>) -> Result<Vec<Line>, BenchError> {
     let started = Instant::now();
     let uri = bench.place.make_domains(list::DOMAINS)?;
     let hosts = start(bench, &uri, list::DOMAINS)?;
-    let mut lines = list::measure(bench, &hosts);
+    let mut lines = memory::measure("idle with 10,000 domains", &hosts)?;
+    lines.extend(list::measure(bench, &hosts));
     lines.extend(memory::measure("after listing 10,000 domains", &hosts)?);
     say(&format!("list: {:.1} s\n", started.elapsed().as_secs_f32()))?;
     Ok(lines)

@@ -8,7 +8,10 @@ use crate::report::{Figure, Goal, Line, PerKind, Sense, Unit};
 pub(crate) fn measure(name: &str, hosts: &[Host]) -> Result<Vec<Line>, BenchError> {
     let mut figures = PerKind::empty();
     for host in hosts {
-        *figures.of_mut(host.kind()) = Some(Figure::new(host.resident()?));
+        let (all, anonymous) = host.resident()?;
+        let mut figure = Figure::new(all);
+        figure.remark = format!("{:.1} anonymous", anonymous / 1_048_576.0);
+        *figures.of_mut(host.kind()) = Some(figure);
     }
     let goals = vec![Goal::ratio(
         "≤ 1 × C",
