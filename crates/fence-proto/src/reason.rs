@@ -51,7 +51,7 @@ reasons! {
     DuplicateInProgress => "duplicate-in-progress",
     /// The same request was served a short time ago.
     DuplicateServed => "duplicate-served",
-    /// A frame that was served once came again later: a replay.
+    /// A frame that was heard before came again later: a replay.
     Replayed => "replayed",
     /// Too many sessions of this source.
     SourceLimit => "source-limit",

@@ -3,8 +3,11 @@
 //! Two memories. The short one knows a multicast request by (action, seqno, domain), which all its
 //! retransmissions share, while it is served and for ten seconds after (section 2.6). A request
 //! that failed before its order was made is forgotten at once, so that its next retransmission
-//! gets a new try (row L27). The long one knows single frames by their signature and refuses them
-//! as replays; it holds the frames of requests that were served, the newest 16384 of them.
+//! gets a new try (row L27): retransmissions differ from each other in their random bytes. The long
+//! one knows single frames by their signature and refuses them as replays; it holds every authentic
+//! frame that was heard, the newest 16384 of them. Also those whose request another host served: a
+//! handshake says nothing of the request, so any agent that listens at the old address later would
+//! confirm the replay.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -21,8 +24,6 @@ const SERVED_MEMORY: Duration = Duration::from_secs(10);
 const SERVED_MAX: usize = 8192;
 /// Frames in the long memory.
 const FINGERPRINTS_MAX: usize = 16_384;
-/// Retransmissions of one request that are noted while it is served.
-const VARIANTS_MAX: usize = 64;
 /// Other call-back addresses of one request that are kept in case the first does not answer.
 const ALTERNATES_MAX: usize = 4;
 
@@ -49,7 +50,6 @@ impl RequestKey {
 
 #[derive(Debug, Default)]
 struct InProgress {
-    fingerprints: Vec<u128>,
     alternates: VecDeque<SocketAddr>,
     tried: Vec<SocketAddr>,
 }
@@ -98,27 +98,23 @@ impl Replay {
     ) -> Result<RequestKey, Reason> {
         self.expire(now);
         let key = RequestKey::of(frame.frame());
+        let new = frame
+            .fingerprint()
+            .is_none_or(|fingerprint| self.remember_frame(fingerprint));
         if let Some(request) = self.in_progress.get_mut(&key) {
-            request.note(frame.fingerprint(), callback);
+            request.note(callback);
             return Err(Reason::DuplicateInProgress);
         }
-        let known = frame
-            .fingerprint()
-            .is_some_and(|it| self.fingerprints.contains(&it));
         if self.served.contains_key(&key) {
-            if let Some(fingerprint) = frame.fingerprint() {
-                self.remember_frame(fingerprint);
-            }
             return Err(Reason::DuplicateServed);
         }
-        if known {
+        if !new {
             return Err(Reason::Replayed);
         }
-        let mut request = InProgress {
+        let request = InProgress {
             tried: vec![callback],
             ..InProgress::default()
         };
-        request.fingerprints.extend(frame.fingerprint());
         self.in_progress.insert(key.clone(), request);
         Ok(key)
     }
@@ -134,14 +130,8 @@ impl Replay {
 
     /// The request's session is over. Served: an order was made of it, whatever came out.
     pub fn finish(&mut self, now: Moment, key: RequestKey, served: bool) {
-        let Some(request) = self.in_progress.remove(&key) else {
+        if self.in_progress.remove(&key).is_none() || !served {
             return;
-        };
-        if !served {
-            return;
-        }
-        for fingerprint in request.fingerprints {
-            self.remember_frame(fingerprint);
         }
         if self.served_order.len() >= SERVED_MAX
             && let Some((_, oldest)) = self.served_order.pop_front()
@@ -187,13 +177,7 @@ impl Replay {
 }
 
 impl InProgress {
-    fn note(&mut self, fingerprint: Option<u128>, callback: SocketAddr) {
-        if let Some(fingerprint) = fingerprint
-            && self.fingerprints.len() < VARIANTS_MAX
-            && !self.fingerprints.contains(&fingerprint)
-        {
-            self.fingerprints.push(fingerprint);
-        }
+    fn note(&mut self, callback: SocketAddr) {
         let known = self.tried.contains(&callback) || self.alternates.contains(&callback);
         if !known && self.alternates.len() < ALTERNATES_MAX {
             self.alternates.push_back(callback);
@@ -273,6 +257,18 @@ mod tests {
         let key = replay.begin(at(0), &frame(1, 1, "vm"), address(1)).unwrap();
         replay.finish(at(1), key, false);
         assert!(replay.begin(at(2), &frame(1, 2, "vm"), address(1)).is_ok());
+    }
+
+    #[test]
+    fn frame_whose_request_another_host_served_is_no_good_later() {
+        let mut replay = Replay::new();
+        let key = replay.begin(at(0), &frame(1, 1, "vm"), address(1)).unwrap();
+        let _ = replay.begin(at(1), &frame(1, 2, "vm"), address(1));
+        replay.finish(at(1), key, false);
+        for variant in [1, 2] {
+            let replayed = replay.begin(at(10_000), &frame(1, variant, "vm"), address(1));
+            assert_eq!(replayed, Err(Reason::Replayed), "variant {variant}");
+        }
     }
 
     #[test]
