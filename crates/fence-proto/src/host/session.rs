@@ -109,16 +109,8 @@ impl Session {
     #[must_use]
     pub fn accepted(policy: Arc<Policy>, source: Source, random: [u8; 32], now: Moment) -> Self {
         let deadline = now + policy.timing().handshake;
-        let stage = Stage::Frame(Vec::new());
-        Self {
-            policy,
-            source,
-            random,
-            arrived: now,
-            deadline,
-            stage,
-            served: false,
-        }
+        let peer = (source, Stage::Frame(Vec::new()));
+        Self::new(policy, peer, random, (now, deadline))
     }
 
     /// A connection that the host is making to call back. `random` is fresh for every session.
@@ -130,13 +122,22 @@ impl Session {
         now: Moment,
     ) -> Self {
         let deadline = now + policy.timing().connect;
-        let source = Source::Ip(call.address.ip());
-        let stage = Stage::Connecting(call.frame);
+        let source = Source::Ip(call.address.ip().to_canonical());
+        let peer = (source, Stage::Connecting(call.frame));
+        Self::new(policy, peer, random, (now, deadline))
+    }
+
+    fn new(
+        policy: Arc<Policy>,
+        (source, stage): (Source, Stage),
+        random: [u8; 32],
+        (arrived, deadline): (Moment, Moment),
+    ) -> Self {
         Self {
             policy,
             source,
             random,
-            arrived: now,
+            arrived,
             deadline,
             stage,
             served: false,
@@ -172,19 +173,23 @@ impl Session {
         Some((frame.action, frame.domain.as_str()))
     }
 
-    /// Takes an event.
+    /// Takes an event. Once the session is over nothing more comes of any. When the deadline has
+    /// passed every event means just that, so that a daemon that was stopped for a while does not
+    /// go on with what nobody waits for; only an answer is passed on however late it comes.
     pub fn handle(&mut self, now: Moment, event: Event<'_>, replay: &mut Replay) -> Output {
+        if self.is_over() {
+            return Output::Wait;
+        }
         let output = match event {
+            Event::Answered(answer) => self.answered(answer),
+            Event::ShutDown => self.shut_down(),
+            _ if now >= self.deadline => self.expired(),
             Event::Connected => self.connected(now),
-            Event::ConnectFailed(ConnectError::Refused) => Output::Drop(Reason::CallbackRefused),
-            Event::ConnectFailed(ConnectError::Other) => Output::Drop(Reason::CallbackFailed),
+            Event::ConnectFailed(error) => self.connect_failed(error),
             Event::Received(bytes) => self.received(now, bytes, replay),
             Event::PeerClosed => self.peer_closed(),
-            Event::Answered(answer) => self.answered(answer),
-            Event::Tick if now < self.deadline => Output::Wait,
-            Event::Tick => self.expired(),
-            Event::Evicted => Output::Drop(Reason::Evicted),
-            Event::ShutDown => self.shut_down(),
+            Event::Tick => Output::Wait,
+            Event::Evicted => self.evicted(),
         };
         if matches!(output, Output::Finish(..) | Output::Drop(_)) {
             self.stage = Stage::Over;
@@ -202,6 +207,22 @@ impl Session {
                 self.stage = other;
                 Output::Wait
             }
+        }
+    }
+
+    const fn connect_failed(&self, error: ConnectError) -> Output {
+        match (&self.stage, error) {
+            (Stage::Connecting(_), ConnectError::Refused) => Output::Drop(Reason::CallbackRefused),
+            (Stage::Connecting(_), ConnectError::Other) => Output::Drop(Reason::CallbackFailed),
+            _ => Output::Wait,
+        }
+    }
+
+    /// Who has proved itself keeps its place.
+    const fn evicted(&self) -> Output {
+        match self.stage {
+            Stage::Executing { .. } => Output::Wait,
+            _ => Output::Drop(Reason::Evicted),
         }
     }
 

@@ -23,8 +23,9 @@ const CHUNK: usize = 16 * 1024;
 /// fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Connections accepted before those that are open get a turn again.
-const ACCEPTS_PER_TURN: usize = 32;
+/// Connections accepted before those that are open get a turn again: fewer than the session serves,
+/// or a burst of bad ones would push out a good one that has not been heard yet.
+const ACCEPTS_PER_TURN: usize = 4;
 
 /// One open connection.
 #[derive(Debug)]
