@@ -38,6 +38,19 @@ struct Gate {
     over: AtomicBool,
 }
 
+impl Gate {
+    fn keep_back(&self, procedure: u32) {
+        let wanted = || self.procedure.load(Ordering::SeqCst) == procedure;
+        if !wanted() || self.holding.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        while wanted() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.holding.store(false, Ordering::SeqCst);
+    }
+}
+
 /// The go-between. Runs on threads until dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -76,7 +89,7 @@ impl Proxy {
         format!("test+unix:///default?socket={}", self.socket.display())
     }
 
-    /// Keeps the next calls of a procedure back.
+    /// Keeps the next call of a procedure back; others of it that come meanwhile pass.
     pub fn hold(&self, procedure: u32) {
         self.gate.procedure.store(procedure, Ordering::SeqCst);
     }
@@ -133,11 +146,7 @@ fn pass_calls(mut client: UnixStream, mut server: UnixStream, gate: &Gate) -> io
         message.resize(length, 0);
         client.read_exact(message.get_mut(HEADER..).unwrap_or_default())?;
         let procedure = word(&message, 12);
-        while gate.procedure.load(Ordering::SeqCst) == procedure {
-            gate.holding.store(true, Ordering::SeqCst);
-            thread::sleep(Duration::from_millis(2));
-        }
-        gate.holding.store(false, Ordering::SeqCst);
+        gate.keep_back(procedure);
         server.write_all(&message)?;
     }
 }
