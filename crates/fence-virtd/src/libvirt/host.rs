@@ -148,6 +148,11 @@ impl Host {
         *self.link.borrow() == Link::Hung
     }
 
+    /// Whether a job that is still in this queue has no prospect of being taken up.
+    pub(super) fn is_stuck(&self, lane: Lane) -> bool {
+        self.is_hung() || self.pool(lane).is_stuck()
+    }
+
     pub(super) fn is_down(&self) -> bool {
         matches!(*self.link.borrow(), Link::Down(_))
     }

@@ -104,6 +104,11 @@ impl Pool {
         Ok(())
     }
 
+    /// Whether what waits in the queue waits for calls that do not return.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.has_stuck(&self.state())
+    }
+
     fn has_stuck(&self, state: &State) -> bool {
         let oldest = state.running.iter().min();
         self.shape
