@@ -131,6 +131,10 @@ fn ask(action: Action, settings: &Settings, console: Console) -> Result<u8, Erro
     if settings.mode == Mode::Serial {
         return Err(Error::Serial);
     }
+    console.debug(
+        1,
+        format_args!("{}, {settings}", outcome::subject(action, settings)),
+    );
     let key = read_key(settings, console)?;
     let config = AgentConfig {
         transport: net::transport(&settings.mode),

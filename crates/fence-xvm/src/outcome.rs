@@ -7,10 +7,10 @@ use core::fmt::Write;
 
 use fence_proto::agent::{Failure, Verdict};
 use fence_proto::host_list::{ReceivedEntry, STATE_RUNNING};
-use fence_proto::{Action, Reason, Reply};
+use fence_proto::{Action, Family, Reason, Reply};
 
 use crate::net::Attempt;
-use crate::settings::{Mode, Settings};
+use crate::settings::{Mode, Multicast, Settings};
 
 /// What to say, and how to exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,8 +157,10 @@ fn timed_out(settings: &Settings, attempt: &Attempt) -> String {
     };
     let (group, port) = (multicast.group, multicast.port);
     if attempt.addresses == 0 {
-        let error = attempt.send_error.as_deref();
-        let error = error.unwrap_or("no interface that is up has an address of that family");
+        let error = attempt
+            .send_error
+            .clone()
+            .unwrap_or_else(|| no_address(multicast));
         return format!(
             "no request could be sent to {group} port {port} within {seconds} s: {error}"
         );
@@ -184,6 +186,14 @@ fn timed_out(settings: &Settings, attempt: &Attempt) -> String {
     }
     format!(
         "{asked}, and nobody called back: does fence_virtd run and listen there, is {key} its key, and does the firewall let call-backs in on TCP port {callback}?"
+    )
+}
+
+fn no_address(multicast: &Multicast) -> String {
+    let family = Family::of(multicast.group).name();
+    multicast.interface.as_ref().map_or_else(
+        || format!("no interface that is up has an {family} address"),
+        |interface| format!("interface {interface} is down or has no {family} address"),
     )
 }
 

@@ -1,5 +1,6 @@
 //! From the options to what the program does: typed and validated before anything else sees it.
 
+use core::fmt;
 use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -62,6 +63,32 @@ pub struct Settings {
     pub key_file_given: bool,
     /// How hosts are reached.
     pub mode: Mode,
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.mode {
+            Mode::Multicast(multicast) => {
+                write!(
+                    f,
+                    "multicast to {} port {}",
+                    multicast.group, multicast.port
+                )?;
+                if let Some(interface) = &multicast.interface {
+                    write!(f, " on {interface}")?;
+                }
+            }
+            Mode::Tcp(address) => write!(f, "TCP to {address}")?,
+            Mode::Vsock { cid, port } => write!(f, "vsock to CID {cid} port {port}")?,
+            Mode::Serial => f.write_str("serial")?,
+        }
+        let (seconds, key_file) = (self.timeout.as_secs(), self.key_file.display());
+        let (hash, auth) = (self.hash, self.auth);
+        write!(
+            f,
+            ", time-out {seconds} s, hash {hash}, auth {auth}, key file {key_file}"
+        )
+    }
 }
 
 /// How hosts are reached.

@@ -155,6 +155,37 @@ fn nearest(role: Role, name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_understood_skipped_or_an_error(
+            bytes in prop::collection::vec(any::<u8>(), 0..400)
+        ) {
+            let _ = parse_stdin(Role::Xvm, &bytes);
+        }
+
+        #[test]
+        fn any_value_survives_as_it_is(value in "[^\\s\\x00-\\x1f]([^\\x00-\\x1f]{0,80}[^\\s\\x00-\\x1f])?") {
+            let parsed = parse(&format!(" plug = {value} \r\n")).unwrap();
+            let given = parsed.input.last(Opt::Plug).unwrap();
+            prop_assert_eq!(given.value.as_deref(), Some(value.as_str()));
+        }
+
+        #[test]
+        fn lines_for_known_names_are_never_lost(
+            name in prop::sample::select(vec!["plug", "port", "action", "nodename", "timeout"]),
+            before in "[ \t]{0,3}",
+            between in "[ \t]{0,3}=?:?[ \t]{0,3}",
+        ) {
+            let text = format!("{before}{name}{between}off");
+            let known = parse(&text).is_ok_and(|parsed| parsed.input.given.len() == 1);
+            let decides = name != "timeout";
+            // Glued to the value the name is another one.
+            let glued = between.is_empty();
+            prop_assert!(known || glued || !decides || parse(&text).is_err(), "{}", text);
+        }
+    }
 
     fn parse(text: &str) -> Result<StdinInput, InputError> {
         parse_stdin(Role::Xvm, text.as_bytes())

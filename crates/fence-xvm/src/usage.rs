@@ -54,6 +54,11 @@ fn help(spec: &OptionSpec) -> String {
 
 fn row(text: &mut String, left: &str, right: &str) {
     let mut line = format!("  {left:<width$}", width = COLUMN.saturating_sub(3));
+    if line.len() >= COLUMN {
+        text.push_str(&line);
+        text.push('\n');
+        line = " ".repeat(COLUMN.saturating_sub(1));
+    }
     for word in right.split_whitespace() {
         if line.len().saturating_add(word.len()) >= WIDTH {
             text.push_str(line.trim_end());
@@ -94,15 +99,19 @@ pub fn manual(role: Role) -> String {
     }
     page.push_str(
         ".PP\nOn stdin the domain may also be named by\n.BR port ,\n.BR domain\nand, if nothing else \
-         names one,\n.BR nodename .\nEqual names are one; of two that differ the one that is not \
+         names one,\n.BR nodename .\nEqual names are one; of two that differ the one that is not\n\
          .B nodename\nis taken.\n",
     );
-    page.push_str(SECTIONS);
+    page.push_str(EXIT_STATUS);
+    if role == Role::Xvm {
+        page.push_str(NOTES);
+    }
+    page.push_str(".SH SEE ALSO\n.BR fence_virtd (8),\n.BR fence_virt.conf (5)\n");
     page
 }
 
 /// What the table of options does not say.
-const SECTIONS: &str = "\
+const EXIT_STATUS: &str = "\
 .SH EXIT STATUS
 .TP
 0
@@ -122,12 +131,13 @@ Any other number is a reply of the host that has no meaning, which is a failure.
 .TP
 /etc/cluster/fence_xvm.key
 The key that guests and hosts share. Its first 4096 bytes count.
+";
+
+/// What is peculiar to multicast.
+const NOTES: &str = "\
 .SH NOTES
 If the call-back port is in use, the agent waits for it until half of the time-out is over and then
 lets the kernel choose a port, which the request tells the hosts.
-.SH SEE ALSO
-.BR fence_virtd (8),
-.BR fence_virt.conf (5)
 ";
 
 /// Text that roff shall not take for requests.

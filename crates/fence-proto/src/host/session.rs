@@ -109,16 +109,8 @@ impl Session {
     #[must_use]
     pub fn accepted(policy: Arc<Policy>, source: Source, random: [u8; 32], now: Moment) -> Self {
         let deadline = now + policy.timing().handshake;
-        let stage = Stage::Frame(Vec::new());
-        Self {
-            policy,
-            source,
-            random,
-            arrived: now,
-            deadline,
-            stage,
-            served: false,
-        }
+        let peer = (source, Stage::Frame(Vec::new()));
+        Self::new(policy, peer, random, (now, deadline))
     }
 
     /// A connection that the host is making to call back. `random` is fresh for every session.
@@ -130,13 +122,22 @@ impl Session {
         now: Moment,
     ) -> Self {
         let deadline = now + policy.timing().connect;
-        let source = Source::Ip(call.address.ip());
-        let stage = Stage::Connecting(call.frame);
+        let source = Source::Ip(call.address.ip().to_canonical());
+        let peer = (source, Stage::Connecting(call.frame));
+        Self::new(policy, peer, random, (now, deadline))
+    }
+
+    fn new(
+        policy: Arc<Policy>,
+        (source, stage): (Source, Stage),
+        random: [u8; 32],
+        (arrived, deadline): (Moment, Moment),
+    ) -> Self {
         Self {
             policy,
             source,
             random,
-            arrived: now,
+            arrived,
             deadline,
             stage,
             served: false,

@@ -1,12 +1,16 @@
 //! A real libvirtd of our own that is stopped, killed and started again.
 
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, chown, geteuid};
 
 use super::*;
+
+/// The user that has nothing.
+const NOBODY: u32 = 65_534;
 
 /// A libvirtd of our own. Its test driver has one domain, `test`.
 struct Libvirtd {
@@ -29,12 +33,28 @@ impl Libvirtd {
         libvirtd
     }
 
+    /// Never as root: then each would want the machine's one set of locks in /run.
     fn run(dir: &Dir) -> Child {
-        Command::new("libvirtd")
-            .args(["-f", "libvirtd.conf", "-p", "pid"])
+        let mut command = Command::new("libvirtd");
+        if geteuid().is_root() {
+            chown(dir.path(), Some(NOBODY.into()), Some(NOBODY.into())).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        for variable in [
+            "HOME",
+            "XDG_RUNTIME_DIR",
+            "XDG_CONFIG_HOME",
+            "XDG_CACHE_HOME",
+        ] {
+            command.env(variable, dir.path());
+        }
+        command
+            .arg("--config")
+            .arg(dir.path().join("libvirtd.conf"))
+            .arg("--pid-file")
+            .arg(dir.path().join("pid"))
             .current_dir(dir.path())
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("XDG_RUNTIME_DIR", dir.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
