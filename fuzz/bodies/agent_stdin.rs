@@ -46,14 +46,13 @@ fn check_plan(role: Role, data: &[u8], input: &Input) {
 /// The last value of a name, read as simply as can be.
 fn last_value<'a>(data: &'a [u8], names: &[&str]) -> Option<&'a [u8]> {
     let lines = data.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let pairs = lines.filter_map(|line| {
+    lines.rev().find_map(|line| {
         let at = line.iter().position(|byte| *byte == b'=')?;
         let (name, value) = line.split_at(at);
         let name = name.trim_ascii();
         let known = names.iter().any(|known| known.as_bytes() == name);
         known.then(|| value[1..].trim_ascii())
-    });
-    pairs.last()
+    })
 }
 
 fn is_one_line(message: &str) {
