@@ -238,6 +238,7 @@ fn call_back_that_another_host_has_won_is_routine() {
     let policy = policy(SHA256, Access::unrestricted());
     let frame = policy.demand().accept(&bytes).unwrap();
     let call = CallBack {
+        arrived: at(0),
         frame,
         address: callback,
     };

@@ -142,7 +142,7 @@ impl World {
         let (now, random) = (self.now, self.rng.bytes());
         let host = &mut self.hosts[index];
         let age = now.since(arrived);
-        let call = match datagram(&host.policy, Datagram { bytes, from, age }) {
+        let call = match datagram(&host.policy, now, Datagram { bytes, from, age }) {
             Ok(call) => call,
             Err(reason) => return host.count(reason),
         };
