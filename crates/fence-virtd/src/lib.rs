@@ -11,6 +11,7 @@ pub mod hub;
 pub mod libvirt;
 pub mod listener;
 pub mod logging;
+pub mod memory;
 pub mod pid_file;
 pub mod session;
 pub mod sync;

@@ -7,7 +7,7 @@ use fence_virtd::background::{Detached, Readiness, detach};
 use fence_virtd::cli::{self, DEFAULT_PID_FILE, Options, Request};
 use fence_virtd::config::{self, Loaded};
 use fence_virtd::pid_file::PidFile;
-use fence_virtd::{daemon, logging};
+use fence_virtd::{daemon, logging, memory};
 
 /// Exit code for a command line or configuration that cannot be used.
 const USAGE: u8 = 2;
@@ -16,6 +16,7 @@ const USAGE: u8 = 2;
 const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
+    memory::keep_small();
     let request = match cli::parse(std::env::args_os()) {
         Ok(request) => request,
         Err(error) => {
