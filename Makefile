@@ -26,7 +26,7 @@ demo:
 	scripts/demo.sh
 
 check:
-	scripts/setup.sh build
+	scripts/setup.sh check
 	scripts/check.sh
 
 test:
