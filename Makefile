@@ -13,9 +13,11 @@ help:
 	@echo "make build         debug build;  make release: optimised build"
 
 build:
+	scripts/setup.sh build
 	cargo build --workspace
 
 release:
+	scripts/setup.sh build
 	cargo build --workspace --release
 
 setup:
@@ -26,7 +28,7 @@ demo:
 	scripts/demo.sh
 
 check:
-	scripts/setup.sh build
+	scripts/setup.sh check
 	scripts/check.sh
 
 test:
@@ -46,6 +48,7 @@ bench:
 	tests/bench.sh
 
 static-agent:
+	scripts/setup.sh build
 	scripts/static-agent.sh
 
 clean:

@@ -50,7 +50,7 @@ done
 # ask EXPECTED ACTION [DOMAIN]
 ask() {
     local expected=$1 action=$2 code=0
-    echo "\$ fence_xvm -o $action ${3:+-H $3}"
+    echo "\$ fence_xvm -o $action${3:+ -H $3}"
     "$bin/fence_xvm" -k "$work/key" -a "$group" -p "$port" -I lo -t 10 \
         -o "$action" ${3:+-H "$3"} || code=$?
     echo "  exit code $code"
