@@ -204,14 +204,24 @@ impl Driver {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(WRITE_WAIT, self.stream.write_all(bytes)).await?
+        // Nearly everything fits into the socket's buffer, and then there is nothing to time.
+        let sent = match self.stream.try_write(bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        match bytes.get(sent..) {
+            None | Some([]) => Ok(()),
+            Some(rest) => timeout(WRITE_WAIT, self.stream.write_all(rest)).await?,
+        }
     }
 
     async fn finish(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !bytes.is_empty() {
             self.send(bytes).await?;
         }
-        timeout(WRITE_WAIT, self.stream.shutdown()).await?
+        // Of a TCP stream this never waits.
+        self.stream.shutdown().await
     }
 
     fn note(&self, reason: Reason) {
