@@ -16,6 +16,7 @@ pub mod net;
 pub mod peer;
 pub mod process;
 pub mod programs;
+pub mod proxy;
 pub mod report;
 pub mod wait;
 

@@ -55,16 +55,24 @@ impl Libvirtd {
         self.settle()
     }
 
-    /// Kills it.
+    /// Kills it, unless it is dead already.
     ///
     /// # Errors
     /// It does not die.
     pub fn kill(&mut self) -> Result<(), Failure> {
         self.watcher = None;
-        self.process.signal(nix::sys::signal::Signal::SIGKILL)?;
-        self.process.wait(PATIENCE)?;
+        if self.process.is_running() {
+            self.process.signal(nix::sys::signal::Signal::SIGKILL)?;
+            self.process.wait(PATIENCE)?;
+        }
         let _ = fs::remove_file(socket(&self.directory));
         Ok(())
+    }
+
+    /// Its socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.directory)
     }
 
     /// The URI for a daemon's configuration.

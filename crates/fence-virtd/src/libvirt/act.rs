@@ -151,8 +151,7 @@ impl OffJob {
                 }
             }
             Err(fault) => {
-                let (uri, uuid) = (worker.host.name(), change.uuid);
-                error!(uri, %uuid, seqno = change.seqno, "the domain's state can't be asked: {fault}");
+                worker.log_fault(&change.uuid, &fault);
                 Look::Failed(fault.trouble)
             }
         };

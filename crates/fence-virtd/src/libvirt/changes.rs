@@ -174,7 +174,7 @@ impl Inner {
             report(match found {
                 Ok(found) => Answer::Got(found.into_iter().map(|found| found.copy).collect()),
                 Err(fault) => {
-                    error!(uri = worker.host.name(), %uuid, "the domain's state can't be asked: {fault}");
+                    worker.log_fault(&uuid, &fault);
                     Answer::Down
                 }
             });

@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks and runs on worker threads only.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::thread;
 
@@ -94,7 +95,14 @@ pub(super) struct Found {
 
 /// libvirt's handles behind a list.
 #[derive(Debug)]
-pub(super) struct Handles(#[expect(dead_code, reason = "held for its drop")] Vec<Domain>);
+pub(super) struct Handles(Vec<Domain>);
+
+impl Handles {
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+}
 
 /// An open connection. Closed when the last user drops it.
 #[derive(Debug)]
@@ -203,7 +211,7 @@ impl Connection {
     /// All domains, by one call: what it returns tells name, UUID and, by the number of its run,
     /// whether each is on.
     ///
-    /// The handles come along because freeing them takes as long as getting them: drop them when
+    /// They come in one or two sorted runs. The handles come along because freeing them takes as long as getting them: drop them when
     /// the answer is on its way.
     pub(super) fn list(&self) -> Result<(Vec<Entry>, Handles), Fault> {
         let domains = self.connect.list_all_domains(0);
@@ -293,6 +301,12 @@ fn activity(domain: &Domain, instance: Option<u32>) -> Result<Activity, Error> {
     Ok(if off { Activity::Off } else { Activity::On })
 }
 
+/// The order of a list.
+pub(super) fn by_name(one: &Entry, other: &Entry) -> Ordering {
+    let names = one.name.cmp(&other.name);
+    names.then_with(|| one.uuid.cmp(&other.uuid))
+}
+
 /// A paused domain is on, and so it is listed (row L9): agents print `on` for this state only.
 fn entries(domains: &[Domain]) -> Vec<Entry> {
     let entry = |domain: &Domain| {
@@ -304,7 +318,9 @@ fn entries(domains: &[Domain]) -> Vec<Entry> {
         };
         Some(Entry { name, uuid, state })
     };
-    domains.iter().filter_map(entry).collect()
+    let mut entries: Vec<_> = domains.iter().filter_map(entry).collect();
+    entries.sort_unstable_by(by_name);
+    entries
 }
 
 #[cfg(test)]

@@ -2,16 +2,25 @@
 //! means, what there is, whether fencing can work.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use fence_proto::fencing::{Activity, Answer, DomainCopy, Doubt, Verdict, list_verdict, resolve};
 use fence_proto::host_list::{Entry, STATE_RUNNING};
 use fence_proto::{Action, DomainIdentity, Reply, Source, Uuid};
 use tracing::{error, info};
 
+use super::connection::by_name;
 use super::orders::Task;
 use super::pool::Lane;
 use super::survey::{Survey, Timing, Work};
 use super::{Inner, Outcome};
+
+/// So many handles take milliseconds to free, and the answer may need the processor meanwhile.
+const MANY_HANDLES: usize = 1_000;
+
+/// How long the freeing waits for it.
+const LET_THE_ANSWER_GO: Duration = Duration::from_millis(20);
 
 /// The domain that an order means.
 pub(super) struct Target {
@@ -32,10 +41,10 @@ impl Inner {
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
         let complete = survey.judged(timing, list_verdict).await;
         if complete == Some(true) {
-            Reply::Success
-        } else {
-            Reply::Failure
+            return Reply::Success;
         }
+        error!("monitor fails: not every hypervisor answers");
+        Reply::Failure
     }
 
     /// What the source may fence, on all hypervisors, each domain once.
@@ -53,33 +62,27 @@ impl Inner {
                             common.sightings().listed(worker.host.index, uuids);
                         }
                         report(Answer::Got(entries));
+                        if handles.len() > MANY_HANDLES {
+                            thread::sleep(LET_THE_ANSWER_GO);
+                        }
                         drop(handles);
                     }
                     Err(fault) => {
-                        error!(
-                            uri = worker.host.name(),
-                            "the domains can't be listed: {fault}"
-                        );
+                        worker.log_fault(&"the list", &fault);
                         report(Answer::Down);
                     }
                 },
             );
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
-        let lists = survey.judged(timing, |answers, stage| {
-            let complete = list_verdict(answers, stage)?;
-            Some(complete.then(|| {
-                answers
-                    .iter()
-                    .filter_map(Answer::got)
-                    .flatten()
-                    .cloned()
-                    .collect()
-            }))
-        });
-        match lists.await.flatten() {
-            Some(entries) => Outcome::List(self.fenceable(task.source, entries)),
-            None => Outcome::Reply(Reply::Failure),
+        if survey.judged(timing, list_verdict).await != Some(true) {
+            error!(
+                seqno = task.seqno,
+                "no list: not every hypervisor answers, and one without its domains would be wrong"
+            );
+            return Outcome::Reply(Reply::Failure);
         }
+        let entries = survey.take_answers().flatten().collect();
+        Outcome::List(self.fenceable(task.source, entries))
     }
 
     fn fenceable(&self, source: Source, mut entries: Vec<Entry>) -> Vec<Entry> {
@@ -97,7 +100,8 @@ impl Inner {
                 self.access.allows(source, &identity)
             });
         }
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.uuid.cmp(&b.uuid)));
+        // Stable, because that merges what comes in sorted runs.
+        entries.sort_by(by_name);
         entries
     }
 
@@ -121,7 +125,7 @@ impl Inner {
                     Answer::Got(copies)
                 }
                 Err(fault) => {
-                    error!(uri = worker.host.name(), domain = %text, "the domain can't be looked up: {fault}");
+                    worker.log_fault(&text, &fault);
                     Answer::Down
                 }
             });

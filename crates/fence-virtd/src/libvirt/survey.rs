@@ -177,6 +177,15 @@ impl<T: Send + 'static> Survey<T> {
         }
     }
 
+    /// The answers that came, for the taking.
+    pub(super) fn take_answers(&mut self) -> impl Iterator<Item = T> {
+        let answers = std::mem::take(&mut self.answers);
+        answers.into_iter().filter_map(|answer| match answer {
+            Answer::Got(value) => Some(value),
+            Answer::Pending | Answer::Acting | Answer::Down | Answer::Hung => None,
+        })
+    }
+
     fn note(&mut self, index: usize, answer: Answer<T>) {
         if let (Some(known), Some(ticket)) =
             (self.answers.get_mut(index), self.tickets.get_mut(index))

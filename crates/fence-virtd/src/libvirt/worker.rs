@@ -1,6 +1,9 @@
 //! A thread's hold of its hypervisor: one connection, made again when it breaks.
 
+use std::fmt;
 use std::sync::Arc;
+
+use tracing::{debug, error};
 
 use super::connection::{Connection, Fault, Found};
 use super::host::Host;
@@ -87,6 +90,17 @@ impl Worker {
             _ => self.host.answered(),
         }
         result
+    }
+
+    /// Logs a question that failed. What the hypervisor as a whole does is logged by its host, once
+    /// and not for each order.
+    pub(super) fn log_fault(&self, subject: &dyn fmt::Display, fault: &Fault) {
+        let uri = self.host.name();
+        if fault.is_lost() {
+            debug!(uri, "{subject} can't be asked for: {fault}");
+        } else {
+            error!(uri, "{subject} can't be asked for: {fault}");
+        }
     }
 
     fn forget(&mut self, fault: &Fault) {

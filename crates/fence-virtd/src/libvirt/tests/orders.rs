@@ -167,3 +167,22 @@ async fn failed_start_after_a_fence_is_counted() {
     count_failed_start(&inner.common, uuid(9), 1, "test");
     assert_eq!(rig.backend.counters().failed_starts, 1);
 }
+
+#[tokio::test]
+async fn question_that_hangs_stops_others_at_once_and_only_until_an_answer_comes() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let host = &rig.backend.0.hosts[0];
+    let (release, hang) = std::sync::mpsc::channel::<()>();
+    let job = move |_: &mut super::super::worker::Worker| {
+        let _ = hang.recv();
+    };
+    host.submit(Lane::Ask, Box::new(job)).unwrap();
+    eventually(async || rig.order(Action::Status, "a").await == FAILURE || host.is_hung()).await;
+    assert_eq!(rig.backend.counters().hung_calls, 1);
+    // The hypervisor itself is well: it is found out although that call never returns.
+    eventually(async || rig.order(Action::Status, "a").await == SUCCESS).await;
+    assert_eq!(rig.order(Action::Off, "a").await, SUCCESS);
+    assert!(!host.is_hung());
+    drop(release);
+}

@@ -10,6 +10,7 @@ use fence_lab::config::Transport;
 use fence_lab::domains::{BYSTANDER, VM1};
 use fence_lab::libvirtd::Libvirtd;
 use fence_lab::process;
+use fence_lab::proxy::{Proxy, procedure};
 use fence_lab::wait::{self, PATIENCE};
 use fence_lab::{Guest, Host, Verdict, ensure, forge, peer};
 use fence_proto::{Action, Family};
@@ -143,15 +144,22 @@ fn in_order(stage: &Stage) -> Verdict {
     Ok(())
 }
 
+/// The domain is being destroyed when SIGTERM comes: the agent hears that it is off.
 fn finishes_reply(stage: &Stage) -> Verdict {
-    let (libvirtd, mut host) = with_libvirtd(stage)?;
+    let libvirtd = Libvirtd::start(&stage.directory.join("libvirt"))?;
+    let proxy = Proxy::start(&stage.directory.join("proxy"), &libvirtd.socket())?;
+    let mut config = stage.config(Transport::Tcp, Family::Ipv4)?;
+    config.uris = vec![proxy.uri()];
+    let mut host = stage.launch("host").start_ready(config)?;
     let agent = stage.agent(&host.config);
-    libvirtd.process.signal(Signal::SIGSTOP)?;
+    proxy.hold(procedure::DESTROY);
     let running = agent.spawn(&["-o", "off", "-n", "test", "-t", "20"])?;
-    thread::sleep(Duration::from_millis(300));
+    wait::until("the domain to be destroyed", PATIENCE, || {
+        proxy.is_holding()
+    })?;
     host.process.signal(Signal::SIGTERM)?;
-    thread::sleep(Duration::from_millis(200));
-    libvirtd.process.signal(Signal::SIGCONT)?;
+    thread::sleep(Duration::from_millis(300));
+    proxy.release();
     let code = process::code(host.process.wait(END)?);
     ensure!(code == 0, "exit code {code}");
     let answer = running.finish(Duration::from_secs(3))?;

@@ -160,6 +160,18 @@ fn hung(stage: &Stage) -> Verdict {
     let scene = Scene::new(stage, Transport::Tcp)?;
     scene.hang()?;
     let stuck = scene.agent.spawn(&["-o", "off", "-n", DOMAIN, "-t", "5"])?;
+    succeeds(&scene.agent, "status", VM1.name, SOON)?;
+    // What is off here may run there: until a hypervisor counts as hung, answers about what is off
+    // wait a moment for it.
+    succeeds(&scene.agent, "off", VM1.name, Duration::from_secs(5))?;
+    succeeds(&scene.agent, "on", VM1.name, Duration::from_secs(5))?;
+    wait::until("the hypervisor to count as hung", PATIENCE, || {
+        scene
+            .host
+            .process
+            .stderr()
+            .contains("the hypervisor does not answer")
+    })?;
     for _ in 0..5 {
         succeeds(&scene.agent, "off", VM1.name, SOON)?;
         succeeds(&scene.agent, "on", VM1.name, SOON)?;

@@ -5,6 +5,7 @@
 
 mod ending;
 mod frames;
+mod held;
 mod interfaces;
 mod libvirt;
 mod many;
@@ -53,6 +54,7 @@ fn run(directory: &Path, report: &Report) -> Verdict {
         peers::CASES,
         frames::CASES,
         replay::CASES,
+        held::CASES,
         libvirt::CASES,
         ending::CASES,
         interfaces::CASES,

@@ -166,7 +166,7 @@ fn all_jobs(hosts: &[Side], agents: &[Side]) -> Vec<Job> {
             jobs.extend(groups::jobs(*host, *agent));
             jobs.extend(matrix::jobs(*host, *agent));
         }
-        jobs.extend(regress_host::jobs(*host));
+        jobs.extend(regress_host::jobs(*host, agents));
     }
     for agent in agents {
         jobs.extend(regress_agent::jobs(*agent));

@@ -58,14 +58,21 @@ const CASES: &[(&str, Case)] = &[
     ),
 ];
 
-/// One job for each case, with the daemon of one side.
-pub(crate) fn jobs(host: Side) -> Vec<Job> {
+/// One job for each case, with the daemon of one side. Where an agent is needed at all it is of the
+/// same side, if that is among those that run.
+pub(crate) fn jobs(host: Side, agents: &[Side]) -> Vec<Job> {
+    let agent = if agents.contains(&host) {
+        None
+    } else {
+        agents.first()
+    };
+    let agent = agent.copied().unwrap_or(host);
     CASES
         .iter()
         .map(|(name, case)| Job {
             name: format!("host {host}: {name}"),
             host,
-            agent: host,
+            agent,
             run: Box::new(move |bench, group| {
                 group.case(name, case(bench));
                 Ok(())
@@ -93,7 +100,7 @@ impl<'a> Stage<'a> {
         let config = bench.furnish(config, "host")?;
         let key = Key::from_bytes(&fs::read(&config.key_file)?)?;
         let host = bench.launch("host").start_ready(config)?;
-        let agent = Agent::fitting(&host.config, host.side, &bench.place());
+        let agent = bench.agent_for(&host);
         Ok(Self {
             host,
             agent,
