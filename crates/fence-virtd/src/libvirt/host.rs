@@ -162,7 +162,10 @@ impl Host {
         if self.is_hung() {
             return Err(NotTaken::Stuck);
         }
-        let taken = self.pool(lane).submit(self, lane, job);
+        let taken = match lane {
+            Lane::Ask => self.ask.run_here(self, lane, job),
+            Lane::Act => self.act.submit(self, lane, job),
+        };
         match taken {
             Err(NotTaken::Stuck) => self.hangs(),
             Err(NotTaken::Busy) => {

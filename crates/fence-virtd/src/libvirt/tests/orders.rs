@@ -172,7 +172,7 @@ async fn failed_start_after_a_fence_is_counted() {
     assert_eq!(rig.backend.counters().failed_starts, 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn question_that_hangs_stops_others_at_once_and_only_until_an_answer_comes() {
     let dir = Dir::new();
     let rig = one_domain(&dir).await;
