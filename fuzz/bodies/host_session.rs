@@ -303,6 +303,6 @@ fn start(policy: &Arc<Policy>, key: &Key, streamed: bool, now: Moment, which: u8
     }
     let bytes = &request(key, Some(from), which);
     let age = Duration::ZERO;
-    let call = datagram(&policy, Datagram { bytes, from, age }).expect("a good datagram");
+    let call = datagram(&policy, now, Datagram { bytes, from, age }).expect("a good datagram");
     Session::calling_back(policy, call, random, now)
 }

@@ -41,15 +41,24 @@ impl FromStr for Uuid {
     }
 }
 
+impl Uuid {
+    /// The canonical form, in ASCII. By hand, because lists format thousands.
+    fn text(self) -> [u8; 36] {
+        let mut text = [b'-'; 36];
+        let places = text.iter_mut().enumerate();
+        let places = places.filter(|(position, _)| !matches!(position, 8 | 13 | 18 | 23));
+        let nibbles = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        for ((_, place), nibble) in places.zip(nibbles) {
+            let digit = b"0123456789abcdef".get(usize::from(nibble));
+            *place = digit.copied().unwrap_or_default();
+        }
+        text
+    }
+}
+
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        f.pad(core::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 

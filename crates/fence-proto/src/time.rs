@@ -24,6 +24,12 @@ impl Moment {
         self.0
     }
 
+    /// The moment `age` ago, the epoch at the earliest.
+    #[must_use]
+    pub const fn ago(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(age))
+    }
+
     /// Time from `earlier` to here; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::counters::Counters;
+use crate::memory;
 use crate::sync::lock;
 
 /// How far the daemon has got towards its end.
@@ -38,9 +39,14 @@ pub struct Hub {
     sessions: watch::Sender<usize>,
 }
 
+/// After so many sessions at once their memory is given back when the last one ends.
+const CROWD: usize = 128;
+
 #[derive(Debug)]
 struct Places {
     admission: Admission,
+    /// The most sessions at once since there were none.
+    most: usize,
     evictions: HashMap<SessionId, oneshot::Sender<()>>,
 }
 
@@ -55,6 +61,7 @@ impl Hub {
             replay: Mutex::new(Replay::new()),
             places: Mutex::new(Places {
                 admission: Admission::new(limits),
+                most: 0,
                 evictions: HashMap::new(),
             }),
             phase: watch::Sender::new(Phase::Running),
@@ -79,6 +86,7 @@ impl Hub {
         }
         let (sender, receiver) = oneshot::channel();
         places.evictions.insert(admitted.id, sender);
+        places.most = places.most.max(places.admission.len());
         drop(places);
         self.sessions
             .send_modify(|count| *count = count.saturating_add(1));
@@ -150,7 +158,14 @@ impl Drop for Place {
         let mut places = lock(&self.hub.places);
         places.admission.release(self.id);
         places.evictions.remove(&self.id);
+        let crowd_is_gone = places.admission.is_empty() && places.most >= CROWD;
+        if places.admission.is_empty() {
+            places.most = 0;
+        }
         drop(places);
+        if crowd_is_gone {
+            memory::give_back();
+        }
         self.hub
             .sessions
             .send_modify(|count| *count = count.saturating_sub(1));

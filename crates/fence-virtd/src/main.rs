@@ -86,17 +86,25 @@ fn start(options: Options) -> ExitCode {
 }
 
 fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    // One thread runs the event loop. While it asks libvirt something, another one takes over.
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the event loop: {error}")),
     };
-    match runtime.block_on(daemon::run(settings, readiness)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error @ daemon::DaemonError::NotAvailable(_)) => refuse(&error.to_string()),
-        Err(error) => fail(&error.to_string()),
+    // On a task, so that the listener runs on the event loop's thread and not on this one.
+    let daemon = runtime.spawn(daemon::run(settings, readiness));
+    let result = runtime.block_on(daemon);
+    // Calls to libvirt that hang are not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error @ daemon::DaemonError::NotAvailable(_))) => refuse(&error.to_string()),
+        Ok(Err(error)) => fail(&error.to_string()),
+        Err(error) => fail(&format!("the event loop ended: {error}")),
     }
 }
 

@@ -22,3 +22,13 @@ pub fn keep_small() {
         let _accepted = unsafe { libc::mallopt(parameter, value) };
     }
 }
+
+/// Gives back what is free inside the heap, where a few lasting allocations lie between what a
+/// crowd of sessions used. Takes less than a millisecond.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: malloc_trim(3) has no preconditions and may be called from any thread.
+        let _released = unsafe { libc::malloc_trim(0) };
+    }
+}

@@ -55,17 +55,18 @@ struct OrderSummary {
 }
 
 impl Driver {
-    /// Gets a session going over a connection.
+    /// Gets a session going over a connection. Boxed, because each future that it moves through
+    /// would hold a copy: peers that stall cost memory.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
         place: Place,
         session: Session,
         (stream, peer): (TcpStream, SocketAddr),
-    ) -> Self {
+    ) -> Box<Self> {
         let started = Instant::now();
         let (buffer, order, peer_gone) = ([0; 512], None, false);
-        Self {
+        Box::new(Self {
             hub,
             place,
             session,
@@ -75,21 +76,21 @@ impl Driver {
             started,
             order,
             peer_gone,
-        }
+        })
     }
 
     /// Tells the session that the call-back is connected, then runs it.
-    pub async fn run_connected(mut self) -> Session {
+    pub async fn run_connected(mut self: Box<Self>) -> Session {
         let output = self.feed(Event::Connected);
         self.carry_on(output).await
     }
 
     /// Runs the session to its end.
-    pub async fn run(self) -> Session {
+    pub async fn run(self: Box<Self>) -> Session {
         self.carry_on(Output::Wait).await
     }
 
-    async fn carry_on(mut self, mut output: Output) -> Session {
+    async fn carry_on(mut self: Box<Self>, mut output: Output) -> Session {
         let mut phase = self.hub.phase();
         loop {
             if self.perform(output).await.is_err() {
@@ -203,14 +204,24 @@ impl Driver {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(WRITE_WAIT, self.stream.write_all(bytes)).await?
+        // Nearly everything fits into the socket's buffer, and then there is nothing to time.
+        let sent = match self.stream.try_write(bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        match bytes.get(sent..) {
+            None | Some([]) => Ok(()),
+            Some(rest) => timeout(WRITE_WAIT, self.stream.write_all(rest)).await?,
+        }
     }
 
     async fn finish(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !bytes.is_empty() {
             self.send(bytes).await?;
         }
-        timeout(WRITE_WAIT, self.stream.shutdown()).await?
+        // Of a TCP stream this never waits.
+        self.stream.shutdown().await
     }
 
     fn note(&self, reason: Reason) {

@@ -1,6 +1,7 @@
 //! A daemon under test.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Host {
     pub config: HostConfig,
     /// The process.
     pub process: Process,
+    /// The name of the namespace that it is started in.
+    pub namespace: String,
 }
 
 /// How to start a daemon.
@@ -52,6 +55,7 @@ impl Launch<'_> {
             side: self.side,
             config,
             process: Process::spawn(command, self.name, self.directory)?,
+            namespace: self.namespace.name().to_owned(),
         })
     }
 
@@ -120,6 +124,9 @@ impl Host {
     /// Whether its socket has the port.
     #[must_use]
     pub fn is_bound(&self) -> bool {
+        if !self.has_arrived() {
+            return false;
+        }
         let port = format!(":{:04X} ", self.config.port);
         match self.config.transport {
             Transport::Tcp => ["tcp", "tcp6"].iter().any(|table| {
@@ -132,6 +139,14 @@ impl Host {
                 .iter()
                 .any(|table| self.net_table(table).contains(&port)),
         }
+    }
+
+    /// Whether the process is in its namespace already. Before, what its tables show is the
+    /// machine's own network.
+    fn has_arrived(&self) -> bool {
+        let inode = |path: String| fs::metadata(path).map(|meta| meta.ino()).ok();
+        let there = inode(format!("/run/netns/{}", self.namespace));
+        there.is_some() && there == inode(format!("/proc/{}/ns/net", self.process.pid()))
     }
 
     fn has_joined(&self) -> bool {

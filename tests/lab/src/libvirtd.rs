@@ -160,14 +160,21 @@ impl Libvirtd {
         self.prove_watcher()
     }
 
-    /// The watcher has no way to say that it is ready, but the first event that it shows does.
+    /// The watcher has no way to say that it is ready, but the first event that it shows does. The
+    /// events are those of a domain of its own: a daemon may be at work on the others already.
     fn prove_watcher(&self) -> Result<(), Failure> {
-        wait::until("libvirt's first event", PATIENCE, || {
-            let _ = self.virsh(&["suspend", "test"]);
-            let _ = self.virsh(&["resume", "test"]);
+        const CANARY: &str = "canary";
+        const UUID: &str = "6f1dd3a0-45a1-4b6e-9d5c-0a4f7c2e9bff";
+        let file = self.directory.join("canary.xml");
+        fs::write(&file, domains::definition(CANARY, UUID, "")?)?;
+        let seen = format!("for domain '{CANARY}': Defined");
+        let proven = wait::until("libvirt's first event", PATIENCE, || {
+            let _ = self.virsh(&["define", &file.to_string_lossy()]);
             std::thread::sleep(Duration::from_millis(20));
-            matches!(self.events("for domain 'test': Resumed"), Ok(1..))
-        })
+            matches!(self.events(&seen), Ok(1..))
+        });
+        let _ = self.virsh(&["undefine", CANARY]);
+        proven
     }
 }
 

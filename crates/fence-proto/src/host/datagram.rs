@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::policy::Policy;
 use crate::frame::{AuthenticFrame, can_be_a_guest};
 use crate::reason::Reason;
+use crate::time::Moment;
 
 /// What a socket received.
 #[derive(Debug, Clone, Copy)]
@@ -26,13 +27,15 @@ pub struct CallBack {
     pub frame: AuthenticFrame,
     /// Where the agent listens.
     pub address: SocketAddr,
+    /// When the kernel received the request: the order's time counts from here.
+    pub arrived: Moment,
 }
 
 /// Reads a datagram. Needs no state, so that a flood can be sifted before anything else sees it.
 ///
 /// # Errors
 /// The [`Reason`] to drop it.
-pub fn datagram(policy: &Policy, datagram: Datagram<'_>) -> Result<CallBack, Reason> {
+pub fn datagram(policy: &Policy, now: Moment, datagram: Datagram<'_>) -> Result<CallBack, Reason> {
     let frame = policy.demand().accept(datagram.bytes)?;
     if datagram.age > policy.timing().datagram_age {
         return Err(Reason::Stale);
@@ -46,6 +49,7 @@ pub fn datagram(policy: &Policy, datagram: Datagram<'_>) -> Result<CallBack, Rea
     Ok(CallBack {
         frame,
         address: scoped(address, datagram.from),
+        arrived: now.ago(datagram.age),
     })
 }
 
@@ -93,6 +97,7 @@ mod tests {
         let from = from.parse().unwrap();
         datagram(
             &policy,
+            Moment::from_epoch(Duration::from_secs(100)),
             Datagram {
                 bytes: &bytes,
                 from,
@@ -108,6 +113,12 @@ mod tests {
             read(Some("10.0.0.1:1229"), "10.0.0.1:9", 11),
             Err(Reason::Stale)
         );
+    }
+
+    #[test]
+    fn request_counts_from_when_the_kernel_received_it() {
+        let call = read(Some("10.0.0.1:1229"), "10.0.0.1:9", 7).unwrap();
+        assert_eq!(call.arrived, Moment::from_epoch(Duration::from_secs(93)));
     }
 
     #[test]

@@ -113,7 +113,8 @@ impl Session {
         Self::new(policy, peer, random, (now, deadline))
     }
 
-    /// A connection that the host is making to call back. `random` is fresh for every session.
+    /// A connection that the host is making to call back, now. The order's time counts from the
+    /// request's arrival. `random` is fresh for every session.
     #[must_use]
     pub fn calling_back(
         policy: Arc<Policy>,
@@ -124,7 +125,7 @@ impl Session {
         let deadline = now + policy.timing().connect;
         let source = Source::Ip(call.address.ip().to_canonical());
         let peer = (source, Stage::Connecting(call.frame));
-        Self::new(policy, peer, random, (now, deadline))
+        Self::new(policy, peer, random, (call.arrived, deadline))
     }
 
     fn new(

@@ -140,8 +140,26 @@ fn wrong_answer_makes_no_order() {
 fn replayed_stream_frame_is_dropped() {
     let mut replay = Replay::new();
     session(SHA256).handle(at(1), Event::Received(&frame()), &mut replay);
-    let output = session(SHA256).handle(at(5), Event::Received(&frame()), &mut replay);
+    let policy = policy(SHA256, Access::unrestricted());
+    let mut later = Session::accepted(policy, source(), [3; 32], at(100));
+    let output = later.handle(at(101), Event::Received(&frame()), &mut replay);
     assert_eq!(output, Output::Drop(Reason::Replayed));
+}
+
+#[test]
+fn answer_that_waited_while_the_daemon_was_stopped_makes_no_order() {
+    let (mut session, mut replay) = (session(SHA256), Replay::new());
+    session.handle(at(1), Event::Received(&frame()), &mut replay);
+    let Output::Send(bytes) = session.handle(at(1), Event::Received(&[9; 64]), &mut replay) else {
+        panic!("an answer and a challenge are sent");
+    };
+    let answer = key().digest(SHA256, &bytes[64..]);
+    let output = session.handle(at(60), Event::Received(&answer), &mut replay);
+    assert_eq!(output, Output::Drop(Reason::TimedOut));
+    assert_eq!(
+        session.handle(at(61), Event::Tick, &mut replay),
+        Output::Wait
+    );
 }
 
 #[test]
@@ -220,6 +238,7 @@ fn call_back_that_another_host_has_won_is_routine() {
     let policy = policy(SHA256, Access::unrestricted());
     let frame = policy.demand().accept(&bytes).unwrap();
     let call = CallBack {
+        arrived: at(0),
         frame,
         address: callback,
     };

@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use fence_proto::host::{
-    Admission, Answer, CallBack, ConnectError, Datagram, Event, Limits, Output, Policy, Replay,
-    RequestKey, Session, SessionId, Timing, datagram,
+    Admission, CallBack, ConnectError, Datagram, Event, Limits, Output, Policy, Replay, RequestKey,
+    Session, SessionId, Timing, datagram,
 };
-use fence_proto::{Access, HashAlgorithm, Key, Moment, Order, Reason, Source};
+use fence_proto::{Access, HashAlgorithm, Key, Moment, Reason, Source};
 
-use crate::domains::{Execution, Pace};
+use crate::domains::Pace;
 use crate::link::{End, Item, Node};
+use crate::orders::Running;
 use crate::world::{Happening, World};
 
 /// A session and what belongs to it.
@@ -26,14 +27,6 @@ struct Task {
     end: End,
 }
 
-/// An order that the backend has. It may outlive its session.
-#[derive(Debug)]
-struct Running {
-    order: Order,
-    cancelled: bool,
-    execution: Option<usize>,
-}
-
 /// A host.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -43,7 +36,7 @@ pub(crate) struct Host {
     limits: Limits,
     pub(crate) pace: Pace,
     tasks: BTreeMap<u64, Task>,
-    orders: BTreeMap<u64, Running>,
+    pub(crate) orders: BTreeMap<u64, Running>,
     next_task: u64,
     /// What happened while the host's process was stopped.
     frozen: Option<Vec<(Moment, Happening)>>,
@@ -149,7 +142,7 @@ impl World {
         let (now, random) = (self.now, self.rng.bytes());
         let host = &mut self.hosts[index];
         let age = now.since(arrived);
-        let call = match datagram(&host.policy, Datagram { bytes, from, age }) {
+        let call = match datagram(&host.policy, now, Datagram { bytes, from, age }) {
             Ok(call) => call,
             Err(reason) => return host.count(reason),
         };
@@ -245,7 +238,7 @@ impl World {
         }
     }
 
-    fn tell_host(&mut self, index: usize, id: u64, event: Event<'_>) {
+    pub(crate) fn tell_host(&mut self, index: usize, id: u64, event: Event<'_>) {
         let now = self.now;
         let host = &mut self.hosts[index];
         let Some(task) = host.tasks.get_mut(&id) else {
@@ -272,7 +265,19 @@ impl World {
         match output {
             Output::Wait => {}
             Output::Send(bytes) => self.send(connection, end, bytes),
-            Output::Execute(order) => self.execute(index, id, order),
+            Output::Execute(order) => {
+                let place = task.place;
+                self.hosts[index].admission.proven(place);
+                // A peer that has already left orders nothing.
+                let cancelled = self.connections[connection].shows_end(end);
+                let execution = None;
+                let running = Running {
+                    order,
+                    cancelled,
+                    execution,
+                };
+                self.take_order(index, id, running);
+            }
             Output::Cancel => {
                 if let Some(running) = self.hosts[index].orders.get_mut(&id) {
                     running.cancelled = true;
@@ -339,75 +344,5 @@ impl World {
             self.executions[execution].session_over = Some(now);
         }
         self.close(task.connection, task.end);
-    }
-
-    fn execute(&mut self, index: usize, id: u64, order: Order) {
-        let host = &mut self.hosts[index];
-        let task = &host.tasks[&id];
-        host.admission.proven(task.place);
-        let running = Running {
-            order,
-            // A peer that has already left orders nothing.
-            cancelled: self.connections[task.connection].shows_end(task.end),
-            execution: None,
-        };
-        host.orders.insert(id, running);
-        let start = self.now + self.rng.between(self.hosts[index].pace.queue);
-        self.schedule(
-            start,
-            Happening::OrderStarts {
-                host: index,
-                task: id,
-            },
-        );
-    }
-
-    fn start_order(&mut self, index: usize, id: u64) {
-        let now = self.now;
-        let host = &mut self.hosts[index];
-        let Some(running) = host.orders.get_mut(&id) else {
-            return;
-        };
-        let refused = if running.cancelled {
-            Some(Reason::RequesterGone)
-        } else {
-            (now > running.order.start_by()).then_some(Reason::OrderExpired)
-        };
-        if let Some(reason) = refused {
-            return self.tell_host(index, id, Event::Answered(Answer::NotStarted(reason)));
-        }
-        running.execution = Some(self.executions.len());
-        self.executions.push(Execution {
-            host: index,
-            action: running.order.action(),
-            seqno: running.order.id().seqno,
-            domain: running.order.domain().as_str().to_owned(),
-            started: now,
-            start_by: running.order.start_by(),
-            done: None,
-            session_over: None,
-        });
-        let pace = self.hosts[index].pace;
-        if !self.rng.chance(pace.hang) {
-            let done = now + self.rng.between(pace.work);
-            self.schedule(
-                done,
-                Happening::OrderDone {
-                    host: index,
-                    task: id,
-                },
-            );
-        }
-    }
-
-    fn order_done(&mut self, index: usize, id: u64) {
-        let Some(running) = self.hosts[index].orders.get(&id) else {
-            return;
-        };
-        let reply = self.domains.carry_out(index, &running.order);
-        if let Some(execution) = running.execution {
-            self.executions[execution].done = Some((self.now, reply));
-        }
-        self.tell_host(index, id, Event::Answered(Answer::Reply(reply)));
     }
 }

@@ -15,6 +15,7 @@ mod honest;
 mod host;
 mod invariants;
 mod link;
+mod orders;
 mod rng;
 mod stranger;
 mod world;

@@ -148,6 +148,11 @@ impl Host {
         *self.link.borrow() == Link::Hung
     }
 
+    /// Whether a job that is still in this queue has no prospect of being taken up.
+    pub(super) fn is_stuck(&self, lane: Lane) -> bool {
+        self.is_hung() || self.pool(lane).is_stuck()
+    }
+
     pub(super) fn is_down(&self) -> bool {
         matches!(*self.link.borrow(), Link::Down(_))
     }
@@ -157,7 +162,10 @@ impl Host {
         if self.is_hung() {
             return Err(NotTaken::Stuck);
         }
-        let taken = self.pool(lane).submit(self, lane, job);
+        let taken = match lane {
+            Lane::Ask => self.ask.run_here(self, lane, job),
+            Lane::Act => self.act.submit(self, lane, job),
+        };
         match taken {
             Err(NotTaken::Stuck) => self.hangs(),
             Err(NotTaken::Busy) => {

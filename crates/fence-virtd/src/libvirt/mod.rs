@@ -46,8 +46,9 @@ use self::orders::Task;
 use crate::backend::{Answering, Backend, CancelFlag};
 use crate::clock::Clock;
 
-/// How long [`LibvirtBackend::ready`] waits for the first connections.
-const READY_WITHIN: Duration = Duration::from_secs(5);
+/// How long [`LibvirtBackend::ready`] waits for the first tries to connect. One that fails does so at
+/// once; one that takes longer is slow (thousands of domains on a busy machine) or hangs.
+const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// The backend. Clones are one backend.
 #[derive(Clone)]
@@ -125,7 +126,7 @@ impl LibvirtBackend {
         }))
     }
 
-    /// Waits until every hypervisor was tried, a few seconds at most, and tells whether at least
+    /// Waits until every hypervisor was tried, 15 seconds at most, and tells whether at least
     /// one is connected.
     ///
     /// # Errors

@@ -6,6 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+
 use super::host::Host;
 use super::worker::Worker;
 
@@ -53,6 +56,8 @@ struct State {
     running: Vec<Instant>,
     /// The same for jobs that hang on although the hypervisor answers others again.
     written_off: Vec<Instant>,
+    /// What threads of the runtime worked with, for the next one.
+    spare: Vec<Worker>,
 }
 
 /// The pool.
@@ -102,6 +107,50 @@ impl Pool {
             }
         }
         Ok(())
+    }
+
+    /// Whether what waits in the queue waits for calls that do not return.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.has_stuck(&self.state())
+    }
+
+    /// Runs a job on the calling thread of the runtime while another thread takes over the event
+    /// loop: waking a thread of the pool and being woken by it takes longer than most questions.
+    /// Without a free place, or on a runtime that has no other thread, the job is queued.
+    pub(super) fn run_here(&self, host: &Arc<Host>, lane: Lane, job: Job) -> Result<(), NotTaken> {
+        let several_threads = Handle::try_current()
+            .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let mut state = self.state();
+        let allowed = self.shape.threads.saturating_add(state.written_off.len());
+        let full = !state.queue.is_empty() || state.threads >= allowed;
+        if !several_threads || full || self.has_stuck(&state) {
+            drop(state);
+            return self.submit(host, lane, job);
+        }
+        state.threads += 1;
+        let started = Instant::now();
+        state.running.push(started);
+        let worker = state.spare.pop();
+        drop(state);
+        let mut worker = worker.unwrap_or_else(|| Worker::new(Arc::clone(host)));
+        tokio::spawn(async move {
+            block_in_place(|| job(&mut worker));
+            let host = Arc::clone(&worker.host);
+            host.pool(lane).finished(started);
+            host.pool(lane).leave(worker, lane);
+        });
+        Ok(())
+    }
+
+    /// A thread of the runtime is done with its job. Who came meanwhile waits in the queue.
+    fn leave(&self, worker: Worker, lane: Lane) {
+        let host = Arc::clone(&worker.host);
+        let mut state = self.state();
+        state.threads -= 1;
+        state.spare.push(worker);
+        if state.queue.len() > state.idle && spawn(&host, lane).is_ok() {
+            state.threads += 1;
+        }
     }
 
     fn has_stuck(&self, state: &State) -> bool {

@@ -167,7 +167,7 @@ impl<T: Send + 'static> Survey<T> {
             if self
                 .answers
                 .iter()
-                .any(|answer| matches!(answer, Answer::Down))
+                .any(|answer| matches!(answer, Answer::Down | Answer::Acting))
             {
                 wake = wake.min(ask_again);
             }
@@ -206,12 +206,14 @@ impl<T: Send + 'static> Survey<T> {
     }
 
     /// A job that has begun, or that waits for a thread in our own queue, is no silence of its
-    /// hypervisor. A question that is out for too long is one.
+    /// hypervisor, unless the threads are stuck there. A question that is out for too long is one.
     fn look_at_tickets(&mut self, stage: Stage) {
         let all = self.hosts.iter().zip(&mut self.answers).zip(&self.tickets);
         for ((host, answer), ticket) in all {
             let Some(ticket) = ticket else { continue };
-            if ticket.is_acting() || (stage > Stage::Grace && ticket.is_queued()) {
+            if ticket.is_queued() && host.is_stuck(self.lane) {
+                *answer = Answer::Hung;
+            } else if ticket.is_acting() || (stage > Stage::Grace && ticket.is_queued()) {
                 *answer = Answer::Acting;
             } else if stage == Stage::Over && matches!(answer, Answer::Pending) {
                 host.hangs();

@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::clock::Clock;
 use super::connect::poll_timeout;
-use super::group::{Group, Round};
+use super::group::Group;
 use super::{Attempt, NetError, peer_name};
 use crate::console::Console;
 
@@ -46,7 +46,9 @@ pub(super) struct Driver {
     peers: Vec<Peer>,
     next_id: u64,
     outputs: Vec<Output>,
-    last_round: Round,
+    /// See [`Attempt`].
+    addresses: usize,
+    send_error: Option<String>,
 }
 
 impl Driver {
@@ -59,10 +61,8 @@ impl Driver {
             peers: Vec::new(),
             next_id: 0,
             outputs: Vec::new(),
-            last_round: Round {
-                sent: 0,
-                error: None,
-            },
+            addresses: 0,
+            send_error: None,
         }
     }
 
@@ -115,8 +115,8 @@ impl Driver {
                 .listener
                 .as_ref()
                 .map(|(_, group)| group.callback_port()),
-            addresses: self.last_round.sent,
-            send_error: self.last_round.error.clone(),
+            addresses: self.addresses,
+            send_error: self.send_error.clone(),
         }
     }
 
@@ -265,7 +265,8 @@ impl Driver {
         if let Some(error) = &round.error {
             console.debug(1, format_args!("{error}"));
         }
-        self.last_round = round;
+        self.addresses = self.addresses.max(round.sent);
+        self.send_error = round.error;
         Ok(())
     }
 }

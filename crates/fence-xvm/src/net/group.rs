@@ -1,6 +1,5 @@
 //! Requests to a multicast group: one frame per local address, out of the interface that has it.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -19,13 +18,6 @@ pub(super) const fn any_address(group: IpAddr) -> IpAddr {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
-}
-
-/// A local address and its interface's index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Local {
-    pub(super) ip: IpAddr,
-    pub(super) interface: u32,
 }
 
 /// What one round of requests came to.
@@ -73,52 +65,37 @@ impl Group {
             }
         };
         for local in locals {
-            let frame = frame(SocketAddr::new(local.ip, self.callback_port))?;
+            let frame = frame(SocketAddr::new(local.ip(), self.callback_port))?;
             match self.send(local, &frame) {
                 Ok(()) => round.sent = round.sent.saturating_add(1),
-                Err(error) => round.error = Some(format!("cannot send from {}: {error}", local.ip)),
+                Err(error) => {
+                    round.error = Some(format!("cannot send from {}: {error}", local.ip()))
+                }
             }
         }
         Ok(round)
     }
 
-    fn local_addresses(&self) -> nix::Result<Vec<Local>> {
-        let mut indices = HashMap::new();
-        let mut locals = Vec::new();
-        for entry in getifaddrs()? {
-            let only = self.settings.interface.as_deref();
+    /// Where requests leave from, port 0; for IPv6 with the index of the interface in the scope.
+    fn local_addresses(&self) -> nix::Result<Vec<SocketAddr>> {
+        let only = self.settings.interface.as_deref();
+        let locals = getifaddrs()?.filter_map(|entry| {
             let other = only.is_some_and(|only| only != entry.interface_name);
             if other || !entry.flags.contains(InterfaceFlags::IFF_UP) {
-                continue;
+                return None;
             }
-            let v4 = entry
-                .address
-                .as_ref()
-                .and_then(|address| address.as_sockaddr_in());
-            let v6 = entry
-                .address
-                .as_ref()
-                .and_then(|address| address.as_sockaddr_in6());
-            let ip = match (v4, v6) {
-                (Some(v4), _) => IpAddr::V4(v4.ip()),
-                (None, Some(v6)) => IpAddr::V6(v6.ip()),
-                (None, None) => continue,
-            };
-            if !self.can_be_called_at(ip) {
-                continue;
-            }
-            let index = match indices.get(&entry.interface_name) {
-                Some(index) => *index,
+            let address = entry.address?;
+            let local = if let Some(v4) = address.as_sockaddr_in() {
+                SocketAddr::from((v4.ip(), 0))
+            } else {
+                let ip = address.as_sockaddr_in6()?.ip();
                 // Gone between the two calls: nothing to send out of.
-                None => if_nametoindex(entry.interface_name.as_str()).unwrap_or(0),
+                let index = if_nametoindex(entry.interface_name.as_str()).ok()?;
+                SocketAddrV6::new(ip, 0, 0, index).into()
             };
-            indices.insert(entry.interface_name, index);
-            locals.push(Local {
-                ip,
-                interface: index,
-            });
-        }
-        Ok(locals)
+            self.can_be_called_at(local.ip()).then_some(local)
+        });
+        Ok(locals.collect())
     }
 
     /// Addresses of the group's family. For IPv6 not the loopback, and link-local ones only if the
@@ -134,31 +111,28 @@ impl Group {
         }
     }
 
-    fn send(&self, local: Local, frame: &[u8]) -> io::Result<()> {
+    fn send(&self, local: SocketAddr, frame: &[u8]) -> io::Result<()> {
         let port = self.settings.port;
-        match (self.settings.group, local.ip) {
-            (IpAddr::V4(group), IpAddr::V4(ip)) => {
-                let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-                socket.set_nonblocking(true)?;
-                socket.set_multicast_if_v4(&ip)?;
+        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        let group: SocketAddr = match (self.settings.group, local) {
+            (IpAddr::V4(group), SocketAddr::V4(local)) => {
+                socket.set_multicast_if_v4(local.ip())?;
                 socket.set_multicast_ttl_v4(HOPS)?;
                 socket.set_multicast_loop_v4(true)?;
-                socket.bind(&SocketAddr::from((ip, 0)).into())?;
-                socket.send_to(frame, &SocketAddr::from((group, port)).into())?;
+                (group, port).into()
             }
-            (IpAddr::V6(group), IpAddr::V6(ip)) => {
-                let index = local.interface;
-                let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
-                socket.set_nonblocking(true)?;
-                socket.set_multicast_if_v6(index)?;
+            (IpAddr::V6(group), SocketAddr::V6(local)) => {
+                socket.set_multicast_if_v6(local.scope_id())?;
                 socket.set_multicast_hops_v6(HOPS)?;
                 socket.set_multicast_loop_v6(true)?;
-                let scope = if ip.is_unicast_link_local() { index } else { 0 };
-                socket.bind(&SocketAddrV6::new(ip, 0, 0, scope).into())?;
-                socket.send_to(frame, &SocketAddrV6::new(group, port, 0, index).into())?;
+                SocketAddrV6::new(group, port, 0, local.scope_id()).into()
             }
             _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
-        }
+        };
+        // So that the request comes from the address that is to be called back.
+        socket.bind(&local.into())?;
+        socket.send_to(frame, &group.into())?;
         Ok(())
     }
 }
@@ -181,21 +155,12 @@ mod tests {
     #[test]
     fn addresses_of_the_family_are_taken_loopback_only_for_ipv4() {
         let locals = group("225.0.0.12", None).local_addresses().unwrap();
-        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        assert!(
-            locals.contains(&Local {
-                ip: loopback,
-                interface: 1
-            }),
-            "{locals:?}"
-        );
-        assert!(locals.iter().all(|local| local.ip.is_ipv4()));
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        assert!(locals.contains(&loopback), "{locals:?}");
+        assert!(locals.iter().all(SocketAddr::is_ipv4));
         let locals = group("ff05::3:1", None).local_addresses().unwrap();
-        assert!(
-            locals
-                .iter()
-                .all(|local| local.ip.is_ipv6() && !local.ip.is_loopback())
-        );
+        let good = |local: &SocketAddr| local.is_ipv6() && !local.ip().is_loopback();
+        assert!(locals.iter().all(good), "{locals:?}");
     }
 
     #[test]
@@ -203,7 +168,7 @@ mod tests {
         let locals = group("225.0.0.12", Some("lo")).local_addresses().unwrap();
         assert!(!locals.is_empty());
         assert!(
-            locals.iter().all(|local| local.interface == 1),
+            locals.iter().all(|local| local.ip().is_loopback()),
             "{locals:?}"
         );
         let none = group("225.0.0.12", Some("nothing-here")).local_addresses();

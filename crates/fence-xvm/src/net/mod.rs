@@ -63,7 +63,7 @@ pub struct Attempt {
     pub tally: Tally,
     /// Multicast: the port that call-backs came to.
     pub port: Option<u16>,
-    /// Multicast: the local addresses that the last round of requests left from.
+    /// Multicast: the local addresses that requests left from.
     pub addresses: usize,
     /// The last thing that kept a request from being sent.
     pub send_error: Option<String>,

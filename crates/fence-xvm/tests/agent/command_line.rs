@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::common::{Directory, run};
+use crate::common::{Directory, group_listener, run};
 
 const ROLES: [&str; 2] = ["fence_xvm", "fence_virt"];
 
@@ -102,6 +102,8 @@ fn no_key_is_said_and_exits_one_unless_none_is_used() {
             run("fence_xvm", &[&args[..], &one].concat(), b"").assert_failed(1, &[key]);
         }
     }
+    let (_socket, port) = group_listener();
+    let port = port.to_string();
     let args = [
         "-k",
         "/nonexistent/key",
@@ -112,7 +114,7 @@ fn no_key_is_said_and_exits_one_unless_none_is_used() {
         "-o",
         "off",
     ];
-    let more = ["-n", "vm1", "-t", "1", "-I", "lo", "-p", "9"];
+    let more = ["-n", "vm1", "-t", "1", "-I", "lo", "-p", &port];
     run("fence_xvm", &[&args[..], &more].concat(), b"").assert_failed(1, &["no result"]);
 }
 

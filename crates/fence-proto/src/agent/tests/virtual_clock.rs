@@ -71,7 +71,10 @@ impl World {
     fn run(mut self) -> (u64, Verdict, Vec<FakeHost>) {
         let outputs = self.watched.event(0, Event::Listening);
         self.carry_out(outputs);
+        let mut steps = 0;
         while self.end.is_none() {
+            steps += 1;
+            assert!(steps < 10_000, "the session does not get on");
             let deadline = self.watched.session.deadline().since_epoch().as_millis();
             let deadline = u64::try_from(deadline).unwrap();
             let next = self

@@ -108,7 +108,8 @@ impl Drop for Stopped<'_> {
     }
 }
 
-#[tokio::test]
+// On a runtime like the daemon's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn domains_behind_libvirtd_are_fenced() {
     let libvirtd = Libvirtd::start().await;
     let rig = Rig::new(&[libvirtd.uri()]).await;
@@ -125,7 +126,7 @@ async fn domains_behind_libvirtd_are_fenced() {
     assert_eq!(names(&list), [("test".to_owned(), 1)]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn paused_domain_behind_libvirtd_is_on() {
     let libvirtd = Libvirtd::start().await;
     let rig = Rig::new(&[libvirtd.uri()]).await;
@@ -139,7 +140,7 @@ async fn paused_domain_behind_libvirtd_is_on() {
     assert_eq!(rig.order(Action::Status, "test").await, OFF);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn fifty_domains_behind_libvirtd_are_rebooted_at_once() {
     let libvirtd = Libvirtd::start().await;
     let rig = Arc::new(Rig::new(&[libvirtd.uri()]).await);
@@ -169,7 +170,7 @@ async fn fifty_domains_behind_libvirtd_are_rebooted_at_once() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn stopped_libvirtd_harms_no_domain_of_another_hypervisor() {
     let dir = Dir::new();
     let libvirtd = Libvirtd::start().await;
@@ -200,7 +201,7 @@ async fn stopped_libvirtd_harms_no_domain_of_another_hypervisor() {
     eventually(async || rig.order(Action::Status, "test").await == SUCCESS).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn order_during_a_stop_is_answered_in_time_and_never_executed_late() {
     let libvirtd = Libvirtd::start().await;
     let rig = Rig::new(&[libvirtd.uri()]).await;
@@ -221,7 +222,7 @@ async fn order_during_a_stop_is_answered_in_time_and_never_executed_late() {
     assert_eq!(rig.instance(0, "test").await, before);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn short_stop_only_delays_an_order() {
     let libvirtd = Libvirtd::start().await;
     let rig = Rig::new(&[libvirtd.uri()]).await;
@@ -235,7 +236,7 @@ async fn short_stop_only_delays_an_order() {
     assert_eq!(rig.instance(0, "test").await, None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn libvirtd_may_be_restarted_between_orders() {
     let mut libvirtd = Libvirtd::start().await;
     let rig = Rig::new(&[libvirtd.uri()]).await;
@@ -250,7 +251,7 @@ async fn libvirtd_may_be_restarted_between_orders() {
     assert!(rig.backend.counters().reconnects > 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn libvirtd_may_be_restarted_during_an_order() {
     let mut libvirtd = Libvirtd::start().await;
     let rig = Rig::new(&[libvirtd.uri()]).await;
@@ -264,7 +265,7 @@ async fn libvirtd_may_be_restarted_during_an_order() {
     assert_eq!(rig.instance(0, "test").await, None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn dead_libvirtd_is_a_failure_in_time_and_never_a_success() {
     let mut libvirtd = Libvirtd::start().await;
     let rig = Rig::new(&[libvirtd.uri()]).await;
@@ -279,7 +280,7 @@ async fn dead_libvirtd_is_a_failure_in_time_and_never_a_success() {
     assert_eq!([status, off, on, monitor, list], [const { FAILURE }; 5]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn daemon_that_starts_before_libvirtd_connects_later() {
     let mut libvirtd = Libvirtd::start().await;
     libvirtd.kill();

@@ -83,14 +83,9 @@ impl Receiver {
         let from = received
             .from
             .unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-        match datagram(
-            &self.policy,
-            Datagram {
-                bytes,
-                from,
-                age: received.age,
-            },
-        ) {
+        let age = received.age;
+        let now = self.hub.clock.now();
+        match datagram(&self.policy, now, Datagram { bytes, from, age }) {
             Ok(call) => {
                 if self.requests.try_send(call).is_err() {
                     count_drop(&self.hub, Reason::TotalLimit, from);

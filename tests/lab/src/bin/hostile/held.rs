@@ -170,12 +170,11 @@ fn start_is_lost(stage: &Stage) -> Verdict {
     scene.proxy.release();
     let answer = running.finish(Duration::from_secs(29))?;
     ensure!(answer.code == 0, "{}", answer.describe());
-    let log = scene.host.process.stderr();
-    ensure!(
+    wait::until("the lost start in the log", Duration::from_secs(20), || {
+        let log = scene.host.process.stderr();
         log.lines()
-            .any(|line| line.contains("ERROR") && line.contains("start")),
-        "the lost start is not in the log"
-    );
+            .any(|line| line.contains("ERROR") && line.contains("starting the domain failed"))
+    })?;
     ends_well(&mut scene.host)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fence_lab::config::{HostConfig, Transport};
-use fence_lab::domains::{NOBODY, VM1};
+use fence_lab::domains::{BYSTANDER, DARK, NOBODY, VM1};
 use fence_lab::libvirtd::Libvirtd;
 use fence_lab::wait::{self, PATIENCE};
 use fence_lab::{Agent, Failure, Host, Verdict, ensure};
@@ -19,7 +19,7 @@ const DOMAIN: &str = "test";
 const SOON: Duration = Duration::from_secs(1);
 
 /// A daemon that has lost its libvirt finds it again within this.
-const RECOVERY: Duration = Duration::from_secs(15);
+const RECOVERY: Duration = Duration::from_secs(25);
 
 pub(crate) const CASES: &[Case] = &[
     (
@@ -30,6 +30,10 @@ pub(crate) const CASES: &[Case] = &[
     (
         "libvirtd that hangs costs its own domains' requests only",
         hung,
+    ),
+    (
+        "a crowd that asks while a hypervisor hangs is answered",
+        crowd_while_hung,
     ),
     (
         "libvirtd that dies during a request is an answer, and is found again",
@@ -192,6 +196,31 @@ fn hung(stage: &Stage) -> Verdict {
             .is_ok_and(|answer| [0, 2].contains(&answer.code))
     })?;
     succeeds(&scene.agent, "on", DOMAIN, Duration::from_secs(5))?;
+    scene.ends_well()
+}
+
+/// More questions than the daemon has threads for the hypervisor that hangs.
+fn crowd_while_hung(stage: &Stage) -> Verdict {
+    let scene = Scene::new(stage, Transport::Tcp)?;
+    scene.hang()?;
+    let mut running = Vec::new();
+    for _ in 0..5 {
+        running.push((1, scene.agent.spawn(&["-o", "status", "-n", NOBODY])?));
+        running.push((0, scene.agent.spawn(&["-o", "status", "-n", VM1.name])?));
+        running.push((0, scene.agent.spawn(&["-o", "on", "-n", VM1.name])?));
+        running.push((0, scene.agent.spawn(&["-o", "on", "-n", DARK.name])?));
+        running.push((0, scene.agent.spawn(&["-o", "off", "-n", BYSTANDER.name])?));
+    }
+    for (code, agent) in running {
+        let answer = agent.finish(Duration::from_secs(20))?;
+        ensure!(
+            answer.code == code && answer.elapsed < Duration::from_secs(15),
+            "exit code {code} expected: {}",
+            answer.describe()
+        );
+    }
+    scene.resume()?;
+    scene.comes_back()?;
     scene.ends_well()
 }
 

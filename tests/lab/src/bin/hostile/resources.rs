@@ -100,6 +100,7 @@ fn few_from_the_start(stage: &Stage) -> Verdict {
         side: fence_lab::Side::Ours,
         config,
         process,
+        namespace: stage.net.dom0.name().to_owned(),
     };
     host.wait_ready()?;
     let agent = stage.agent(&host.config);
