@@ -1,8 +1,12 @@
 //! The file with the process id, which also keeps a second daemon from starting.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 
 /// A locked pid file. Dropping it removes it.
 #[derive(Debug)]
@@ -48,10 +52,12 @@ impl PidFile {
             .truncate(false)
             .open(path)
             .map_err(io)?;
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(PidFileError::Running(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(io(error)),
+            Err(Errno::EAGAIN | Errno::EACCES) => {
+                return Err(PidFileError::Running(path.to_owned()));
+            }
+            Err(errno) => return Err(io(errno.into())),
         }
         let regular = file.metadata().map_err(io)?.is_file();
         if regular {
@@ -65,6 +71,23 @@ impl PidFile {
             _file: file,
         })
     }
+}
+
+/// Takes a write lock of the open file description. Nobody can hold it against us who may not write
+/// the file, unlike a lock of flock(2).
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "constants that fit the kernel's fields"
+)]
+fn lock(file: &File) -> nix::Result<()> {
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&whole)).map(drop)
 }
 
 impl Drop for PidFile {

@@ -4,14 +4,15 @@
 
 use std::path::Path;
 
-use fence_proto::Key;
+use fence_proto::{Access, HashAlgorithm, Key};
 
 use super::groups;
 use super::key_file::KeyFileError;
 use super::listeners;
-use super::schema::{BACKENDS, CPG, FENCE_VIRTD, LIBVIRT, LISTENERS, ROOT};
+use super::schema::{BACKENDS, CPG, FENCE_VIRTD, GROUPS, LIBVIRT, LISTENERS, ROOT};
 use super::settings::{
-    BackendSettings, CpgSettings, DEFAULT_URI, DaemonSettings, LibvirtSettings, NameMode, Settings,
+    BackendSettings, CpgSettings, DEFAULT_URI, DaemonSettings, LibvirtSettings, ListenerSettings,
+    NameMode, Settings,
 };
 use super::tree::{Position, Text, Tree};
 use super::values::{boolean, number, one_of, uri};
@@ -58,6 +59,8 @@ pub fn interpret(tree: &Tree, read_key: KeyReader<'_>) -> Result<(Settings, Vec<
     let daemon = daemon_settings(&daemon, &mut notes)?;
     let access = groups::access(&root, kind, &mut notes)?;
     let listener = listeners::settings(kind, &listeners, read_key, &mut notes)?;
+    let groups_at = root.section(&GROUPS).map(|section| section.name.position);
+    notes.extend(unproven_groups(&listener, &access).map(|message| Note::new(groups_at, message)));
     notes.sort_by_key(|note| note.position);
     let settings = Settings {
         daemon,
@@ -66,6 +69,18 @@ pub fn interpret(tree: &Tree, read_key: KeyReader<'_>) -> Result<(Settings, Vec<
         access,
     };
     Ok((settings, notes))
+}
+
+/// Without a handshake the call-back address, by which groups go, is whatever the request says.
+fn unproven_groups(listener: &ListenerSettings, access: &Access) -> Option<&'static str> {
+    match listener {
+        ListenerSettings::Multicast(multicast)
+            if access.is_restricted() && multicast.authentication.auth == HashAlgorithm::None =>
+        {
+            Some("auth is none: nothing proves the addresses that these groups go by")
+        }
+        _ => None,
+    }
 }
 
 /// The value of `listener` or `backend`, which have no default.

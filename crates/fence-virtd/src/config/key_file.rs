@@ -74,7 +74,7 @@ fn creation(path: &Path) -> String {
         }
         _ => String::new(),
     };
-    format!("{directory}dd if=/dev/urandom of={file} bs=4096 count=1 && chmod 0640 {file}")
+    format!("{directory}(umask 077; dd if=/dev/urandom of={file} bs=4096 count=1)")
 }
 
 fn excess(mode: u32) -> &'static str {

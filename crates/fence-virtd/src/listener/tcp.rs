@@ -36,6 +36,7 @@ impl Tcp {
             what: format!("listen on TCP {address}"),
             error,
         })?;
+        tracing::info!(%address, "listening on TCP");
         Ok(Self { listener, policy })
     }
 

@@ -86,3 +86,16 @@ fn keys_open_to_length_extension_warn() {
     assert!(notes("", 15)[0].contains("short enough to be guessed"));
     assert!(notes("auth = \"none\";", 4096)[0].contains("can repeat it"));
 }
+
+#[test]
+fn groups_without_proof_of_addresses_warn() {
+    let groups = "groups { group { uuid = \"vm\"; ip = \"10.0.0.1\"; } }";
+    let notes = |listener, auth: &str| {
+        let keys = format!("auth = \"{auth}\";");
+        with_key(&(with_listener(listener, &keys) + groups), Some(&[7; 4096])).unwrap()
+    };
+    let warns = |notes: Vec<String>| notes.iter().any(|note| note.contains("nothing proves the"));
+    assert!(warns(notes("multicast", "none")));
+    assert!(!warns(notes("multicast", "sha256")));
+    assert!(!warns(notes("tcp", "none")));
+}
