@@ -29,7 +29,7 @@ pub(crate) fn write(settings: &Settings, machine: &Machine, lines: &[Line]) -> S
 const METHOD: &str = "\
 ## How it is measured
 
-- *ours* is `fence_virtd -F -d 0 -f FILE` of this repository, built with `--release`; *C* is the packaged `fence_virtd`
+- *ours* is `fence_virtd -F -w -d 0 -f FILE` of this repository, built with `--release`; *C* is the packaged `fence_virtd`
   (Debian's `fence-virtd`), with the same configuration: `tcp` listener on 127.0.0.1, hash and auth
   sha256, a key of 4096 bytes, backend `libvirt` on libvirt's test driver with 50 running domains.
 - *floor* is a bare server, one thread on epoll, that moves the same bytes: it answers with constants,
@@ -48,8 +48,8 @@ const METHOD: &str = "\
 - Multicast: host and two guests in network namespaces on one bridge. One guest asks as the agent does
   (sends again after 2 s, gives up after 30 s) while the other sends frames of good form with bad
   signatures from one thread.
-- Resident memory is `VmRSS`. The daemons that list 10,000 domains are others than those of the first
-  rows.
+- Resident memory is `VmRSS`, and `RssAnon` beside it; the last one of a set 2 s after everything else.
+  The daemons that list 10,000 domains are others than those of the first rows.
 - \"> \" marks a figure that was cut off: the truth is worse.
 
 The figures depend on what else the machine does: compare columns of one run, not runs.
