@@ -17,6 +17,12 @@ const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     memory::keep_small();
+    let code = obey();
+    logging::flush();
+    code
+}
+
+fn obey() -> ExitCode {
     let request = match cli::parse(std::env::args_os()) {
         Ok(request) => request,
         Err(error) => {
@@ -57,32 +63,44 @@ fn start(options: Options) -> ExitCode {
     settings.daemon.foreground |= options.foreground;
     settings.daemon.wait_for_init |= options.wait;
     settings.daemon.debug = options.debug.unwrap_or(settings.daemon.debug);
-    let mut readiness = Readiness::foreground();
-    if settings.daemon.foreground {
-        logging::to_stderr(settings.daemon.debug);
-    } else {
-        match detach() {
-            Ok(Detached::Parent(code)) => return ExitCode::from(code),
-            Ok(Detached::Child(child)) => readiness = child,
-            Err(error) => return fail(&format!("cannot go into the background: {error}")),
-        }
-        if logging::to_syslog(settings.daemon.debug).is_err() {
-            // Seen at least until the start is over.
-            logging::to_stderr(settings.daemon.debug);
-        }
-    }
+    let foreground = settings.daemon.foreground;
+    // Before the working directory changes.
+    let pid_path = options
+        .pid_file
+        .or_else(|| (!foreground).then(|| DEFAULT_PID_FILE.into()))
+        .map(|path| std::path::absolute(&path).unwrap_or(path));
+    let readiness = match go_where_wanted(foreground, settings.daemon.debug) {
+        Ok(readiness) => readiness,
+        Err(code) => return code,
+    };
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let foreground = settings.daemon.foreground;
-    let pid_path = options
-        .pid_file
-        .or_else(|| (!foreground).then(|| DEFAULT_PID_FILE.into()));
     let _pid_file = match pid_path.as_deref().map(PidFile::create).transpose() {
         Ok(pid_file) => pid_file,
         Err(error) => return fail(&error.to_string()),
     };
     run(settings, readiness)
+}
+
+/// Into the background, unless the foreground is wanted, with the log that belongs there. The error
+/// is the code to exit with.
+fn go_where_wanted(foreground: bool, debug: u8) -> Result<Readiness, ExitCode> {
+    let no_log = |error| fail(&format!("cannot start logging: {error}"));
+    if foreground {
+        logging::to_stderr(debug).map_err(no_log)?;
+        return Ok(Readiness::foreground());
+    }
+    let readiness = match detach() {
+        Ok(Detached::Child(readiness)) => readiness,
+        Ok(Detached::Parent(code)) => return Err(ExitCode::from(code)),
+        Err(error) => return Err(fail(&format!("cannot go into the background: {error}"))),
+    };
+    if logging::to_syslog(debug).is_err() {
+        // Seen at least until the start is over.
+        logging::to_stderr(debug).map_err(no_log)?;
+    }
+    Ok(readiness)
 }
 
 fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
+    /// Not a device such as `/dev/null`, which is used but not removed.
+    regular: bool,
     /// Holds the lock.
     _file: File,
 }
@@ -51,11 +53,15 @@ impl PidFile {
             Err(TryLockError::WouldBlock) => return Err(PidFileError::Running(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
-        file.set_len(0).map_err(io)?;
+        let regular = file.metadata().map_err(io)?.is_file();
+        if regular {
+            file.set_len(0).map_err(io)?;
+        }
         file.write_all(format!("{}\n", std::process::id()).as_bytes())
             .map_err(io)?;
         Ok(Self {
             path: path.to_owned(),
+            regular,
             _file: file,
         })
     }
@@ -63,8 +69,10 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // If it cannot be removed, the next daemon takes it over.
-        let _ = fs::remove_file(&self.path);
+        if self.regular {
+            // If it cannot be removed, the next daemon takes it over.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
