@@ -56,30 +56,9 @@ impl Uuid {
     }
 }
 
-impl Uuid {
-    /// Characters of the canonical form.
-    pub const TEXT_LEN: usize = 36;
-
-    /// The canonical form in ASCII. A list formats thousands of them.
-    #[must_use]
-    pub fn to_text(self) -> [u8; Self::TEXT_LEN] {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| HEX.get(usize::from(nibble & 0x0f)).copied();
-        let nibbles = self.0.iter().flat_map(|byte| [byte >> 4, *byte]);
-        let mut digits = nibbles.filter_map(digit);
-        let mut text = [b'-'; Self::TEXT_LEN];
-        for (position, character) in text.iter_mut().enumerate() {
-            if !matches!(position, 8 | 13 | 18 | 23) {
-                *character = digits.next().unwrap_or(b'0');
-            }
-        }
-        text
-    }
-}
-
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(core::str::from_utf8(&self.to_text()).unwrap_or_default())
+        f.pad(core::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 

@@ -24,12 +24,11 @@ impl Entry {
     #[must_use]
     pub fn to_wire(&self) -> [u8; ENTRY_LEN] {
         let mut entry = [0; ENTRY_LEN];
+        let uuid = self.uuid.to_string();
         let (name_field, rest) = entry.split_at_mut(DOMAIN_FIELD);
         let (uuid_field, rest) = rest.split_at_mut(DOMAIN_FIELD);
         put_text(name_field, &self.name);
-        for (to, from) in uuid_field.iter_mut().zip(self.uuid.to_text()) {
-            *to = from;
-        }
+        put_text(uuid_field, &uuid);
         if let Some(state) = rest.first_mut() {
             *state = self.state;
         }
