@@ -1,11 +1,13 @@
 //! Everything that leaves the program as text: results on stdout, one line per fact on stderr
-//! (row F20), the outcome in the system log as well.
+//! (row F20), the outcome in the system log as well. Messages may hold text from outside as it is:
+//! what would make a second line or move the cursor ends here.
 
 use core::fmt;
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 
 use crate::role::Role;
+use crate::text;
 
 /// How bad an outcome is, as syslog(3) counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +62,11 @@ impl Console {
 
     /// One line on stderr.
     pub fn complain(&self, message: impl fmt::Display) {
-        let line = format!("{}: {}\n", self.role.name(), one_line(&message.to_string()));
+        let line = format!(
+            "{}: {}\n",
+            self.role.name(),
+            text::shown(&message.to_string(), ' ')
+        );
         // Nobody is left to tell if stderr is closed.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
@@ -86,21 +92,8 @@ impl Console {
             severity.priority(),
             self.role.name(),
             std::process::id(),
-            one_line(message)
+            text::shown(message, ' ')
         );
         let _ = socket.send_to(line.as_bytes(), "/dev/log");
     }
-}
-
-/// The text without control characters: a name from outside must not make a second line.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
 }

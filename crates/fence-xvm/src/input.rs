@@ -28,9 +28,12 @@ pub enum InputError {
     /// Text that is not UTF-8.
     #[error("{0}: the value is not UTF-8 text")]
     NotText(String),
-    /// A line of stdin for an option that decides what is fenced, and that is not name=value
+    /// A line of stdin that seems to be for an option that decides what is fenced, and is not
+    /// name=value
     /// (row L35).
-    #[error("line {line} of stdin, '{text}', is not understood: write {name}=<value>")]
+    #[error(
+        "line {line} of stdin, '{text}', is not understood: write {name}=<value>, or remove it"
+    )]
     NotUnderstood {
         /// Counted from 1.
         line: usize,

@@ -11,6 +11,7 @@ pub mod console;
 pub mod input;
 pub mod key_file;
 pub mod metadata;
+mod misread;
 pub mod net;
 pub mod options;
 pub mod outcome;
@@ -18,6 +19,7 @@ pub mod role;
 pub mod settings;
 pub mod stdin;
 pub mod target;
+pub mod text;
 pub mod usage;
 pub mod value;
 

@@ -11,6 +11,7 @@ use fence_proto::{Action, Family, Reason, Reply};
 
 use crate::net::Attempt;
 use crate::settings::{Mode, Multicast, Settings};
+use crate::text;
 
 /// What to say, and how to exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,33 +94,21 @@ fn replied(action: Action, reply: Reply, what: &str) -> Outcome {
 
 /// The original's lines (row L38): name padded to 32 bytes, UUID, on or off.
 fn list(entries: &[ReceivedEntry]) -> String {
-    let mut text = String::new();
+    let mut lines = String::new();
     for entry in entries {
-        let name = printable(&entry.name);
+        // A name with a line end in it must not look like two domains.
+        let name = text::shown(&entry.name, '?');
         let padding = 32_usize.saturating_sub(name.len());
-        let uuid = printable(&entry.uuid);
+        let uuid = text::shown(&entry.uuid, '?');
         let state = if entry.state == STATE_RUNNING {
             "on"
         } else {
             "off"
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name}{:padding$} {uuid} {state}", "");
+        let _ = writeln!(lines, "{name}{:padding$} {uuid} {state}", "");
     }
-    text
-}
-
-/// A name with a line end in it must not look like two domains.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
-        .collect()
+    lines
 }
 
 fn failed(failure: Failure, settings: &Settings, attempt: &Attempt) -> String {

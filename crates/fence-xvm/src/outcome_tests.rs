@@ -136,3 +136,20 @@ fn time_out_says_what_was_tried_and_the_likeliest_cure() {
     };
     assert!(say(lost, 2).contains("without a reply"));
 }
+
+/// Pacemaker reads a list line by line, and a person on a terminal.
+#[test]
+fn list_has_a_line_per_domain_whatever_hosts_call_them() {
+    let nasty = "a\nb\r\u{1b}[2J\u{9b}31m\t\u{7f}\u{2028}\u{202e}x, on";
+    let entry = |name: &str, uuid: &str| ReceivedEntry {
+        name: name.to_owned(),
+        uuid: uuid.to_owned(),
+        state: 1,
+    };
+    let entries = vec![entry(nasty, "u1"), entry("vm1", nasty)];
+    let lines = of(Action::List, Verdict::Listed(entries)).result;
+    assert_eq!(lines.lines().count(), 2, "{lines:?}");
+    let unfit = |c: char| (c.is_control() && c != '\n') || ('\u{2028}'..='\u{202e}').contains(&c);
+    assert!(!lines.contains(unfit), "{lines:?}");
+    assert!(lines.starts_with("a?b??[2J?31m????x, on"), "{lines:?}");
+}

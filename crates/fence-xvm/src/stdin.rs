@@ -3,17 +3,22 @@
 //! `#` starts a comment line; blanks around name and value do not count, blanks inside a value do
 //! (row L29). A name that nobody knows is reported and skipped (row F6). A line that seems to be
 //! meant for an option that decides what is done to whom, and cannot be understood, is an error: a
-//! default would fence the wrong thing (row L35).
+//! default would fence the wrong thing (row L35). [`crate::misread`] tells which lines those are.
 
 use crate::input::{Given, Input, InputError};
+use crate::misread::{self, decides};
 use crate::options::{self, Opt, OptionSpec};
 use crate::role::Role;
+use crate::text;
 
 /// The most bytes of a line.
 pub const MAX_LINE: usize = 65_536;
 
 /// The most bytes of all lines together.
 pub const MAX_INPUT: usize = 1 << 20;
+
+/// What some editors put in front of UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What the lines say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +37,7 @@ pub fn parse_stdin(role: Role, bytes: &[u8]) -> Result<StdinInput, InputError> {
     if bytes.len() > MAX_INPUT {
         return Err(InputError::TooLong);
     }
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let mut result = StdinInput::default();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let number = index.saturating_add(1);
@@ -67,9 +73,14 @@ fn parse_line(
             String::from_utf8(value.to_vec()).map_err(|_| InputError::NotText(spec.name.to_owned()))
         })
         .transpose()?;
-    let empty = value.as_deref().unwrap_or_default().is_empty();
-    if empty && decides(spec) {
+    if decides(spec) && !value.as_deref().is_some_and(can_decide) {
         return Err(not_understood(number, line, spec));
+    }
+    if spec.id == Opt::NotForUs {
+        let text = value.as_deref().unwrap_or_default().as_bytes();
+        if let Some(meant) = misread::meant_in_value(role, text) {
+            return Err(not_understood(number, line, meant));
+        }
     }
     result.input.given.push(Given {
         id: spec.id,
@@ -79,7 +90,7 @@ fn parse_line(
     Ok(())
 }
 
-/// Skips a line without a known name, unless its first word is one that decides.
+/// Skips a line without a known name, unless it seems to be meant for an option that decides.
 fn skip(
     role: Role,
     number: usize,
@@ -87,15 +98,10 @@ fn skip(
     name: &[u8],
     result: &mut StdinInput,
 ) -> Result<(), InputError> {
-    let word_end = line
-        .iter()
-        .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')))
-        .unwrap_or(line.len());
-    let word = String::from_utf8_lossy(line.get(..word_end).unwrap_or_default());
-    if let Some(spec) = options::by_name(role, &word).filter(|spec| decides(spec)) {
+    if let Some(spec) = misread::meant_for(role, line) {
         return Err(not_understood(number, line, spec));
     }
-    let name = printable(name);
+    let name = text::escaped(name);
     let hint = nearest(role, &name).map_or_else(String::new, |near| format!(", is it {near}?"));
     result
         .skipped
@@ -103,12 +109,10 @@ fn skip(
     Ok(())
 }
 
-/// Whether the option says what is done, or to whom.
-fn decides(spec: &OptionSpec) -> bool {
-    matches!(
-        spec.id,
-        Opt::Action | Opt::OldAction | Opt::Plug | Opt::Port | Opt::Domain | Opt::NodeName
-    )
+/// Control characters come from line ends of another system or another encoding: two lines that
+/// look like one.
+fn can_decide(value: &str) -> bool {
+    !value.is_empty() && !value.contains(|c: char| c.is_ascii_control() && c != '\t')
 }
 
 /// Help, version and manual are asked for on the command line.
@@ -119,24 +123,9 @@ fn is_for_stdin(spec: &OptionSpec) -> bool {
 fn not_understood(line: usize, text: &[u8], spec: &OptionSpec) -> InputError {
     InputError::NotUnderstood {
         line,
-        text: printable(text),
+        text: text::escaped(text),
         name: spec.name,
     }
-}
-
-/// At most 80 characters, none of them a control character.
-fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
-        .take(80)
-        .collect()
 }
 
 fn nearest(role: Role, name: &str) -> Option<&'static str> {
@@ -153,132 +142,5 @@ fn nearest(role: Role, name: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_understood_skipped_or_an_error(
-            bytes in prop::collection::vec(any::<u8>(), 0..400)
-        ) {
-            let _ = parse_stdin(Role::Xvm, &bytes);
-        }
-
-        #[test]
-        fn any_value_survives_as_it_is(value in "[^\\s\\x00-\\x1f]([^\\x00-\\x1f]{0,80}[^\\s\\x00-\\x1f])?") {
-            let parsed = parse(&format!(" plug = {value} \r\n")).unwrap();
-            let given = parsed.input.last(Opt::Plug).unwrap();
-            prop_assert_eq!(given.value.as_deref(), Some(value.as_str()));
-        }
-
-        #[test]
-        fn lines_for_known_names_are_never_lost(
-            name in prop::sample::select(vec!["plug", "port", "action", "nodename", "timeout"]),
-            before in "[ \t]{0,3}",
-            between in "[ \t]{0,3}=?:?[ \t]{0,3}",
-        ) {
-            let text = format!("{before}{name}{between}off");
-            let known = parse(&text).is_ok_and(|parsed| parsed.input.given.len() == 1);
-            let decides = name != "timeout";
-            // Glued to the value the name is another one.
-            let glued = between.is_empty();
-            prop_assert!(known || glued || !decides || parse(&text).is_err(), "{}", text);
-        }
-    }
-
-    fn parse(text: &str) -> Result<StdinInput, InputError> {
-        parse_stdin(Role::Xvm, text.as_bytes())
-    }
-
-    fn value(text: &str, id: Opt) -> Option<String> {
-        let parsed = parse(text).unwrap();
-        parsed.input.last(id).and_then(|given| given.value.clone())
-    }
-
-    #[test]
-    fn blanks_around_name_and_value_do_not_count() {
-        for line in [
-            "action=off",
-            " action = off ",
-            "\taction\t=\toff\r",
-            "ACTION=off",
-        ] {
-            assert_eq!(value(line, Opt::Action).as_deref(), Some("off"), "{line}");
-        }
-    }
-
-    #[test]
-    fn blanks_and_equals_signs_inside_a_value_count() {
-        assert_eq!(
-            value("plug=my vm = 1", Opt::Plug).as_deref(),
-            Some("my vm = 1")
-        );
-    }
-
-    #[test]
-    fn long_lines_stay_one_line() {
-        let file = format!("/{}", "k".repeat(60_000));
-        let text = format!("key_file={file}\naction=off\n");
-        assert_eq!(value(&text, Opt::KeyFile), Some(file));
-        assert_eq!(value(&text, Opt::Action).as_deref(), Some("off"));
-        let text = format!("key_file={}", "k".repeat(MAX_LINE));
-        assert_eq!(parse(&text), Err(InputError::LineTooLong { line: 1 }));
-        assert_eq!(
-            parse_stdin(Role::Xvm, &vec![b'\n'; MAX_INPUT + 1]),
-            Err(InputError::TooLong)
-        );
-    }
-
-    #[test]
-    fn comments_and_empty_lines_say_nothing() {
-        let parsed = parse("# action=off\n\n   \n  # plug=x\r\n").unwrap();
-        assert_eq!(parsed, StdinInput::default());
-    }
-
-    #[test]
-    fn unknown_names_are_reported_and_skipped() {
-        let parsed = parse("pcmk_host_map=a:b\nplug=x\nport_number\n\u{1}=2\n").unwrap();
-        assert_eq!(parsed.input.given.len(), 1);
-        assert_eq!(parsed.skipped.len(), 3);
-        assert!(parsed.skipped[0].contains("pcmk_host_map"));
-        assert!(parsed.skipped[2].contains("'?'"));
-        let parsed = parse("acton=status").unwrap();
-        assert!(parsed.skipped[0].contains("is it action?"), "{parsed:?}");
-    }
-
-    #[test]
-    fn options_of_the_other_role_are_unknown() {
-        let parsed = parse("ipaddr=127.0.0.1").unwrap();
-        assert_eq!(parsed.skipped.len(), 1);
-        let parsed = parse_stdin(Role::Virt, b"multicast_address=225.0.0.12").unwrap();
-        assert_eq!(parsed.skipped.len(), 1);
-    }
-
-    #[test]
-    fn line_that_decides_and_is_not_understood_is_an_error() {
-        for line in [
-            "action",
-            "action off",
-            "action: off",
-            "action:=off",
-            "action=",
-            "option=  ",
-            "plug",
-            "plug vm1",
-            "port=",
-            "domain:vm1",
-            "nodename",
-            "  nodename = ",
-        ] {
-            assert!(
-                matches!(parse(line), Err(InputError::NotUnderstood { .. })),
-                "{line}"
-            );
-        }
-        assert_eq!(
-            parse_stdin(Role::Xvm, b"plug=\xff"),
-            Err(InputError::NotText("plug".to_owned()))
-        );
-    }
-}
+#[path = "stdin_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! What the caller gives, and what an agent says to it.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -156,6 +157,52 @@ fn unknown_names_on_stdin_are_reported_and_the_run_goes_on() {
     let lines: Vec<_> = run.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{run:?}");
     assert!(lines[0].contains("pcmk_host_list") && lines[1].contains("frob"));
+}
+
+/// Row L35: the default, reboot, must not be done instead.
+#[test]
+fn line_on_stdin_that_seems_to_be_for_the_action_sends_nothing() {
+    let (group, port) = group_listener();
+    group.set_nonblocking(true).unwrap();
+    let directory = Directory::new();
+    let key = directory.key();
+    for line in [
+        "--action=status",
+        "-o status",
+        "* action=status",
+        "acton=status",
+    ] {
+        let stdin = format!("plug=test\nipport={port}\nkey_file={key}\ntimeout=1\n{line}\n");
+        let words = ["line 5 ", line, "write action=<value>"];
+        run("fence_xvm", &[], stdin.as_bytes()).assert_failed(1, &words);
+    }
+    let heard = group.recv(&mut [0; 1]).unwrap_err();
+    assert_eq!(heard.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn control_characters_never_reach_stderr() {
+    let nasty = "a\u{1b}[2J\r\u{9b}1m\u{7f}b";
+    let two_lines = format!("{nasty}\nsecond");
+    let domain = format!("-n{two_lines}");
+    for (args, stdin) in [
+        (&["-o", &two_lines][..], String::new()),
+        (&["-t", &two_lines, "-n", "x"], String::new()),
+        (&["-k", &two_lines, "-n", "x"], String::new()),
+        (&["-n", "x", &two_lines], String::new()),
+        (&["--", &two_lines], String::new()),
+        (&[&format!("--{two_lines}")], String::new()),
+        (&[&domain, "-n", "x"], String::new()),
+        (&[], format!("{nasty} action=off\n")),
+        (&[], format!("plug={nasty}\n")),
+        (&[], format!("action={nasty}\n")),
+        (&[], format!("timeout={nasty}\n")),
+    ] {
+        let run = run("fence_xvm", args, stdin.as_bytes());
+        run.assert_failed(1, &[]);
+        let line = run.stderr.trim_end_matches('\n');
+        assert!(!line.contains(char::is_control), "{run:?}");
+    }
 }
 
 #[test]

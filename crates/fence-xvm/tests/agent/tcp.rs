@@ -126,6 +126,22 @@ fn list_is_printed_whole() {
 }
 
 #[test]
+fn name_of_a_domain_makes_no_line_and_no_escape_in_the_list() {
+    let entry = Entry {
+        name: "a\nvm9 x on\r\u{1b}[2J".to_owned(),
+        uuid: Uuid([1; 16]),
+        state: 1,
+    };
+    let mut reply = [&[253][..], &encode(&[entry])].concat();
+    // C1 controls outside UTF-8 are escapes to some terminals.
+    reply[1] = 0x9b;
+    let (port, host) = host_says(reply);
+    let listed = "\u{fffd}?vm9 x on??[2J                01010101-0101-0101-0101-010101010101 on\n";
+    ask(port, "list", &[]).assert_done(listed);
+    host.join().unwrap();
+}
+
+#[test]
 fn list_that_is_cut_is_a_failure_and_not_printed() {
     let whole = list_of(3);
     for length in [1, 2, 131, 132, 261, 391, 520] {
