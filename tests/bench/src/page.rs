@@ -49,7 +49,8 @@ const METHOD: &str = "\
   daemon is asked three times with 5 s of patience each.
 - Multicast: host and two guests in network namespaces on one bridge. One guest asks as the agent does
   (sends again after 2 s, gives up after 30 s) while the other sends frames of good form with bad
-  signatures from one thread.
+  signatures from one thread, as fast as it can. Host, guests and the flood share the processors, so the
+  floor there, which drops the forged frames unchecked, shows what is the machine's part.
 - Resident memory is `VmRSS`, and `RssAnon` beside it; the last one of a set 2 s after everything else.
   The daemons that list 10,000 domains are others than those of the first rows.
 - \"> \" marks a figure that was cut off: the truth is worse.
