@@ -5,7 +5,7 @@
 help:
 	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
 	@echo "make test          set up the machine (root) and run all tests"
-	@echo "make check         formatting, lints, unit and protocol tests (under 3 minutes)"
+	@echo "make check         formatting, lints, unit and protocol tests (some minutes when nothing is built yet)"
 	@echo "make interop       ours and the packaged C programs, either side, in network namespaces (root)"
 	@echo "make hostile       floods, stalls, reflections, dying hypervisors (root)"
 	@echo "make bench         measure against the C programs, write docs/benchmarks.md (root)"

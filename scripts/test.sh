@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if ((EUID != 0)); then
-    echo "test: the network namespaces of the interop suite need root: sudo make test" >&2
+    echo "test: the network namespaces of the interop suite need root: sudo env \"PATH=\$PATH\" \"HOME=\$HOME\" make test" >&2
     echo "test: without root, 'make check' runs the part that needs none" >&2
     exit 1
 fi

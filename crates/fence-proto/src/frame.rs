@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::action::Action;
 use crate::domain::{DOMAIN_FIELD, DomainRef};
+use crate::handshake::Purpose;
 use crate::hash::HashAlgorithm;
 use crate::key::{DIGEST_FIELD, DigestField, Key};
 use crate::reason::Reason;
@@ -69,6 +70,12 @@ pub struct RequestFrame {
 }
 
 impl RequestFrame {
+    /// What a handshake for this request is bound to.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        Purpose::new(self.action, self.id.seqno, &self.domain)
+    }
+
     /// Encodes and signs the frame. Without a key only [`HashAlgorithm::None`] is possible, and
     /// with `None` the hash field is zero.
     #[must_use]

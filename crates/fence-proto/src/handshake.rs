@@ -1,15 +1,24 @@
 //! Challenge-response in both roles (section 4).
 //!
 //! Order on the wire: the agent's challenge, the host's answer, the host's challenge, the agent's
-//! answer; 64 bytes each. The host answers before the agent has proved anything, and both sides use
-//! the same function and key. Whoever gets a host to answer another host's challenge is through.
-//! The frames cannot change, so hosts make their challenges recognisable to everyone who holds the
-//! key: 32 random bytes and an HMAC over them. To a peer it is 64 bytes of noise; a host refuses to
-//! answer it, whichever host made it and however long ago. That covers what protocol.md asks (a
-//! challenge equal to one that this daemon issued and has not retired) without a table.
+//! answer; 64 bytes each. Two things are missing in it, and the frames cannot change:
+//!
+//! - The host answers before the agent has proved anything, with the same function and key. Whoever
+//!   gets a host to answer another host's challenge is through.
+//! - Nothing says which request the handshake is for. An agent that answers a call-back which an
+//!   older request provoked takes that one's reply for its own.
+//!
+//! A challenge may be any 64 bytes that never repeat. Ours are 32 random bytes, a tag by which every
+//! holder of the key knows that a host made them, and a tag over the request ([`Purpose`]). To a C
+//! agent it is noise. A host refuses to answer a challenge with the first tag, whichever host made it
+//! and however long ago; that covers a challenge that this daemon has itself issued and not yet
+//! retired, without a table. Our agent answers one with the first tag only if the second is its own
+//! request's; without the first it comes from a C host, and is answered.
 
 use subtle::ConstantTimeEq;
 
+use crate::action::Action;
+use crate::domain::DomainRef;
 use crate::hash::HashAlgorithm;
 use crate::key::{DIGEST_FIELD, DigestField, Key};
 use crate::reason::Reason;
@@ -20,38 +29,79 @@ pub const CHALLENGE_LEN: usize = DIGEST_FIELD;
 /// A challenge: 64 bytes that never repeat.
 pub type Challenge = [u8; CHALLENGE_LEN];
 
-/// Says which use of the key the recognition tag belongs to.
-const HOST_CHALLENGE_LABEL: &[u8] = b"fence-virt host challenge v1";
+/// Say which use of the key a tag belongs to.
+const HOST_LABEL: &[u8] = b"fence-virt host challenge v1";
+const PURPOSE_LABEL: &[u8] = b"fence-virt request of a challenge v1";
 
-/// Makes a host's challenge from fresh random bytes.
+/// Bytes of each tag; the chance of a false one is 2⁻¹²⁸.
+const TAG_LEN: usize = 16;
+
+type Tag = [u8; TAG_LEN];
+
+/// The request that a handshake is for: what all its retransmissions have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purpose(Vec<u8>);
+
+impl Purpose {
+    /// The purpose of a request, from its fields as they travel.
+    #[must_use]
+    pub fn new(action: Action, seqno: u32, domain: &DomainRef) -> Self {
+        let mut bytes = vec![action.to_wire()];
+        bytes.extend_from_slice(&seqno.to_le_bytes());
+        bytes.extend_from_slice(&domain.to_field());
+        Self(bytes)
+    }
+}
+
+/// Makes a host's challenge for a request from fresh random bytes.
 #[must_use]
-pub fn host_challenge(key: &Key, random: [u8; 32]) -> Challenge {
+pub fn host_challenge(key: &Key, random: [u8; 32], purpose: &Purpose) -> Challenge {
     let mut challenge = [0; CHALLENGE_LEN];
-    let tag = host_challenge_tag(key, &random);
-    for (to, from) in challenge.iter_mut().zip(random.iter().chain(tag.iter())) {
+    let (host, request) = (host_tag(key, &random), purpose_tag(key, &random, purpose));
+    let bytes = random.iter().chain(&host).chain(&request);
+    for (to, from) in challenge.iter_mut().zip(bytes) {
         *to = *from;
     }
     challenge
 }
 
-/// Whether a host that holds `key` made this challenge. For a random one the chance is 2⁻²⁵⁶.
+/// Whether a host that holds `key` made this challenge.
 #[must_use]
 pub fn is_host_challenge(key: &Key, challenge: &Challenge) -> bool {
-    let Some((random, tag)) = challenge.split_first_chunk::<32>() else {
-        return false;
-    };
-    host_challenge_tag(key, random).as_slice().ct_eq(tag).into()
+    let (random, host, _) = parts(challenge);
+    host_tag(key, &random).ct_eq(&host).into()
 }
 
-fn host_challenge_tag(key: &Key, random: &[u8; 32]) -> [u8; 32] {
-    let mut labelled = [0; HOST_CHALLENGE_LABEL.len() + 32];
-    for (to, from) in labelled
-        .iter_mut()
-        .zip(HOST_CHALLENGE_LABEL.iter().chain(random))
-    {
+/// Whether a host made this challenge for this request.
+fn is_for(key: &Key, challenge: &Challenge, purpose: &Purpose) -> bool {
+    let (random, _, request) = parts(challenge);
+    purpose_tag(key, &random, purpose).ct_eq(&request).into()
+}
+
+fn parts(challenge: &Challenge) -> ([u8; 32], Tag, Tag) {
+    let mut random = [0; 32];
+    let (mut host, mut request) = (Tag::default(), Tag::default());
+    let fields = random.iter_mut().chain(&mut host).chain(&mut request);
+    for (to, from) in fields.zip(challenge) {
         *to = *from;
     }
-    key.recognition_tag(&labelled)
+    (random, host, request)
+}
+
+fn host_tag(key: &Key, random: &[u8; 32]) -> Tag {
+    tag(key, &[HOST_LABEL, random])
+}
+
+fn purpose_tag(key: &Key, random: &[u8; 32], purpose: &Purpose) -> Tag {
+    tag(key, &[PURPOSE_LABEL, random, &purpose.0])
+}
+
+fn tag(key: &Key, parts: &[&[u8]]) -> Tag {
+    let mut tag = Tag::default();
+    for (to, from) in tag.iter_mut().zip(key.recognition_tag(&parts.concat())) {
+        *to = from;
+    }
+    tag
 }
 
 /// Proof that the peer holds the key, or that the configuration asks for none. Only this module
@@ -149,22 +199,28 @@ impl HostHandshake {
 pub struct AgentHandshake {
     auth: HashAlgorithm,
     challenge: Challenge,
+    purpose: Purpose,
     host_proved: bool,
     field: Field,
 }
 
 impl AgentHandshake {
-    /// A handshake with `auth` and a challenge of 64 fresh random bytes.
+    /// A handshake for a request, with `auth` and a challenge of 64 fresh random bytes.
     ///
     /// # Errors
     /// `Err` holds the proof when `auth` is none and there is nothing to exchange.
-    pub fn new(auth: HashAlgorithm, challenge: Challenge) -> Result<Self, Authenticated> {
+    pub fn new(
+        auth: HashAlgorithm,
+        challenge: Challenge,
+        purpose: Purpose,
+    ) -> Result<Self, Authenticated> {
         if auth == HashAlgorithm::None {
             return Err(Authenticated(()));
         }
         Ok(Self {
             auth,
             challenge,
+            purpose,
             host_proved: false,
             field: Field::default(),
         })
@@ -207,6 +263,9 @@ impl AgentHandshake {
         if challenge == self.challenge {
             return Step::Drop(Reason::ReflectedChallenge);
         }
+        if is_host_challenge(key, &challenge) && !is_for(key, &challenge, &self.purpose) {
+            return Step::Drop(Reason::OtherRequest);
+        }
         Step::Done(
             key.digest(self.auth, &challenge).to_vec(),
             Authenticated(()),
@@ -225,7 +284,44 @@ mod tests {
     }
 
     fn host(random: u8) -> HostHandshake {
-        HostHandshake::new(AUTH, host_challenge(&key(), [random; 32])).unwrap()
+        HostHandshake::new(AUTH, host_challenge(&key(), [random; 32], &purpose())).unwrap()
+    }
+
+    fn purpose() -> Purpose {
+        Purpose::new(Action::Off, 7, &DomainRef::new("vm").unwrap())
+    }
+
+    fn agent() -> AgentHandshake {
+        AgentHandshake::new(AUTH, [9; 64], purpose()).unwrap()
+    }
+
+    /// What an agent says to a host that proves itself with this challenge.
+    fn agent_meets(challenge: Challenge) -> Step {
+        let key = key();
+        let mut bytes = key.digest(AUTH, &[9; 64]).to_vec();
+        bytes.extend(challenge);
+        agent().push(&key, &bytes).0
+    }
+
+    #[test]
+    fn call_back_for_another_request_is_not_answered() {
+        let domain = DomainRef::new("vm").unwrap();
+        let other = DomainRef::new("vm2").unwrap();
+        for purpose in [
+            Purpose::new(Action::Monitor, 7, &domain),
+            Purpose::new(Action::Off, 8, &domain),
+            Purpose::new(Action::Off, 7, &other),
+        ] {
+            let step = agent_meets(host_challenge(&key(), [1; 32], &purpose));
+            assert_eq!(reason(step), Reason::OtherRequest, "{purpose:?}");
+        }
+        let own = agent_meets(host_challenge(&key(), [1; 32], &purpose()));
+        assert!(matches!(own, Step::Done(..)));
+    }
+
+    #[test]
+    fn challenge_of_a_c_host_is_answered() {
+        assert!(matches!(agent_meets([0x5c; 64]), Step::Done(..)));
     }
 
     fn sent(step: Step) -> Vec<u8> {
@@ -247,7 +343,7 @@ mod tests {
         for size in [1, 63, 64, 65, 128] {
             let key = key();
             let mut host = host(1);
-            let mut agent = AgentHandshake::new(AUTH, [9; 64]).unwrap();
+            let mut agent = agent();
             let mut to_agent = Vec::new();
             for chunk in agent.opening().chunks(size) {
                 if let Step::Send(bytes) = host.push(&key, chunk) {
@@ -273,7 +369,7 @@ mod tests {
     #[test]
     fn reply_behind_the_handshake_is_left_to_the_caller() {
         let key = key();
-        let mut agent = AgentHandshake::new(AUTH, [9; 64]).unwrap();
+        let mut agent = agent();
         let mut bytes = key.digest(AUTH, &[9; 64]).to_vec();
         bytes.extend([7; 64]);
         bytes.push(0);
@@ -297,7 +393,7 @@ mod tests {
     #[test]
     fn challenge_of_another_host_with_the_same_key_is_refused() {
         let mut here = host(1);
-        let elsewhere = host_challenge(&key(), [0xaa; 32]);
+        let elsewhere = host_challenge(&key(), [0xaa; 32], &purpose());
         assert_eq!(
             reason(here.push(&key(), &elsewhere)),
             Reason::ReflectedChallenge
@@ -312,7 +408,7 @@ mod tests {
         let mut host = host(1);
         sent(host.push(&key, &[5; 64]));
         assert_eq!(reason(host.push(&key, &[0; 64])), Reason::BadResponse);
-        let mut agent = AgentHandshake::new(AUTH, [9; 64]).unwrap();
+        let mut agent = agent();
         assert_eq!(reason(agent.push(&key, &[0; 64]).0), Reason::BadResponse);
         assert!(!agent.host_proved());
     }
@@ -320,7 +416,7 @@ mod tests {
     #[test]
     fn agent_does_not_answer_its_own_challenge() {
         let key = key();
-        let mut agent = AgentHandshake::new(AUTH, [9; 64]).unwrap();
+        let mut agent = agent();
         let mut bytes = key.digest(AUTH, &[9; 64]).to_vec();
         bytes.extend([9; 64]);
         assert_eq!(
@@ -340,6 +436,6 @@ mod tests {
     #[test]
     fn none_exchanges_nothing() {
         assert!(HostHandshake::new(HashAlgorithm::None, [0; 64]).is_err());
-        assert!(AgentHandshake::new(HashAlgorithm::None, [0; 64]).is_err());
+        assert!(AgentHandshake::new(HashAlgorithm::None, [0; 64], purpose()).is_err());
     }
 }

@@ -59,27 +59,6 @@ impl HashAlgorithm {
             Self::Sha512 => "sha512",
         }
     }
-
-    /// Bytes of a digest; the wire field is 64 bytes and the rest of it is zero.
-    #[must_use]
-    pub const fn digest_len(self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-            Self::Sha512 => 64,
-        }
-    }
-
-    /// Bytes of the block that the hash function works on; 0 for none.
-    #[must_use]
-    pub const fn block_len(self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Sha1 | Self::Sha256 => 64,
-            Self::Sha512 => 128,
-        }
-    }
 }
 
 impl fmt::Display for HashAlgorithm {

@@ -41,6 +41,8 @@ reasons! {
     MalformedAddress => "malformed-address",
     /// A call-back address that cannot be a guest: multicast, broadcast, unspecified, port 0.
     ImpossibleAddress => "impossible-address",
+    /// With groups: the call-back address is not the sender's, and it is the address that counts.
+    SenderMismatch => "sender-mismatch",
     /// The frame's hash is weaker than the configured one.
     WeakHash => "weak-hash",
     /// The frame's hash does not verify under the shared key.
@@ -72,6 +74,9 @@ reasons! {
     TimedOut => "timed-out",
     /// The peer's challenge was made by a host that holds this key: a reflection.
     ReflectedChallenge => "reflected-challenge",
+    /// An agent's view: the host's challenge belongs to another request, of which its call-back is
+    /// late or was provoked.
+    OtherRequest => "other-request",
     /// The peer's answer to our challenge is wrong.
     BadResponse => "bad-response",
     /// The groups do not let the source fence the domain.

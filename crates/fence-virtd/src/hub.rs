@@ -94,6 +94,7 @@ impl Hub {
             hub: Arc::clone(self),
             id: admitted.id,
             evicted: receiver,
+            gone: false,
         })
     }
 
@@ -136,6 +137,8 @@ pub struct Place {
     hub: Arc<Hub>,
     id: SessionId,
     evicted: oneshot::Receiver<()>,
+    /// Evicted, and that was said.
+    gone: bool,
 }
 
 impl Place {
@@ -145,11 +148,13 @@ impl Place {
         places.admission.proven(self.id);
     }
 
-    /// Resolves when the place was given to somebody else. Cancel-safe; to be polled no more after
-    /// it has resolved.
+    /// Resolves when the place was given to somebody else. Cancel-safe.
     pub async fn evicted(&mut self) {
-        // The sender goes only when it has sent or when this place is dropped.
-        let _ = (&mut self.evicted).await;
+        if !self.gone {
+            // The sender goes only when it has sent or when this place is dropped.
+            let _ = (&mut self.evicted).await;
+            self.gone = true;
+        }
     }
 }
 

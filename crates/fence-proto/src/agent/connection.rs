@@ -2,7 +2,7 @@
 
 use super::{Credentials, Failure, Verdict};
 use crate::action::Action;
-use crate::handshake::{AgentHandshake, Authenticated, Challenge, Step};
+use crate::handshake::{AgentHandshake, Authenticated, Challenge, Purpose, Step};
 use crate::host_list::Decoder;
 use crate::reason::Reason;
 use crate::reply::Reply;
@@ -50,8 +50,12 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A new connection and what the agent says first, if anything.
-    pub(super) fn new(credentials: &Credentials, challenge: Challenge) -> (Self, Option<Vec<u8>>) {
-        match AgentHandshake::new(credentials.auth, challenge) {
+    pub(super) fn new(
+        credentials: &Credentials,
+        challenge: Challenge,
+        purpose: Purpose,
+    ) -> (Self, Option<Vec<u8>>) {
+        match AgentHandshake::new(credentials.auth, challenge, purpose) {
             Ok(handshake) => {
                 let opening = handshake.opening().to_vec();
                 let phase = Phase::Handshake(handshake);

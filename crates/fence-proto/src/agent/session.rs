@@ -8,7 +8,7 @@ use super::{
     Transport, Verdict,
 };
 use crate::frame::{FRAME_LEN, RequestFrame, RequestId, Signature};
-use crate::handshake::Challenge;
+use crate::handshake::{Challenge, Purpose};
 use crate::reason::Reason;
 use crate::time::Moment;
 
@@ -134,7 +134,15 @@ impl AgentSession {
     }
 
     fn open(&mut self, id: ConnectionId, challenge: Challenge, out: &mut Vec<Output>) {
-        let (connection, opening) = Connection::new(&self.config.credentials, challenge);
+        let AgentConfig {
+            action,
+            seqno,
+            domain,
+            credentials,
+            ..
+        } = &self.config;
+        let purpose = Purpose::new(*action, *seqno, domain);
+        let (connection, opening) = Connection::new(credentials, challenge, purpose);
         self.tally.connections = self.tally.connections.saturating_add(1);
         self.connections.push((id, connection));
         if let Some(opening) = opening {

@@ -6,6 +6,8 @@
 //! is oldest is what stalls. Sessions that are proven are never evicted; when they alone fill a
 //! bound, newcomers are refused.
 
+use core::cmp::Reverse;
+use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::access::Source;
@@ -80,6 +82,7 @@ impl Admission {
     /// # Errors
     /// [`Reason::SourceLimit`] or [`Reason::TotalLimit`] if only proven sessions could give way.
     pub fn admit(&mut self, source: Source) -> Result<Admitted, Reason> {
+        let source = neighbourhood(source);
         let evicted = self.make_room(source)?;
         if let Some(id) = evicted {
             self.release(id);
@@ -146,7 +149,13 @@ impl Admission {
         }
         self.sources
             .values()
-            .max_by_key(|of_source| of_source.unproven.len())
+            .max_by_key(|of_source| {
+                // Among equals the one whose session is the oldest.
+                (
+                    of_source.unproven.len(),
+                    Reverse(of_source.unproven.first().copied()),
+                )
+            })
             .and_then(|of_source| of_source.unproven.first())
             .copied()
             .map(Some)
@@ -154,9 +163,44 @@ impl Admission {
     }
 }
 
+/// Whom a place is charged to: one machine can use a whole IPv6 /64.
+fn neighbourhood(source: Source) -> Source {
+    match source {
+        Source::Ip(IpAddr::V6(ip)) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Source::Ip(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn oldest_pays_when_every_source_has_one() {
+        let mut admission = Admission::new(Limits {
+            per_source: 3,
+            total: 3,
+        });
+        let first = admission.admit(source(9)).unwrap().id;
+        admission.admit(source(1)).unwrap();
+        admission.admit(source(5)).unwrap();
+        assert_eq!(admission.admit(source(7)).unwrap().evicted, Some(first));
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_subnet_are_one_source() {
+        let mut admission = Admission::new(Limits {
+            per_source: 1,
+            total: 3,
+        });
+        let v6 = |text: &str| Source::Ip(text.parse().unwrap());
+        let first = admission.admit(v6("fd00::1")).unwrap().id;
+        assert_eq!(admission.admit(v6("fd00::2")).unwrap().evicted, Some(first));
+        assert_eq!(admission.admit(v6("fd00:0:0:1::1")).unwrap().evicted, None);
+    }
 
     fn source(last: u8) -> Source {
         Source::Ip([10, 0, 0, last].into())

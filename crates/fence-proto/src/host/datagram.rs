@@ -46,6 +46,12 @@ pub fn datagram(policy: &Policy, now: Moment, datagram: Datagram<'_>) -> Result<
     if !can_be_a_guest(address) || foreign_loopback {
         return Err(Reason::ImpossibleAddress);
     }
+    // Groups go by the call-back address. Agents send from it, so one that names another's address
+    // wants that one's rights.
+    let own = address.ip().to_canonical() == datagram.from.ip().to_canonical();
+    if policy.access().is_restricted() && !own {
+        return Err(Reason::SenderMismatch);
+    }
     Ok(CallBack {
         frame,
         address: scoped(address, datagram.from),
@@ -72,6 +78,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::access::Access;
     use crate::action::Action;
     use crate::domain::DomainRef;
     use crate::frame::{RequestFrame, RequestId, Signature};
@@ -80,6 +87,15 @@ mod tests {
     use crate::key::Key;
 
     fn read(callback: Option<&str>, from: &str, age: u64) -> Result<CallBack, Reason> {
+        read_with(Access::unrestricted(), callback, from, age)
+    }
+
+    fn read_with(
+        access: Access,
+        callback: Option<&str>,
+        from: &str,
+        age: u64,
+    ) -> Result<CallBack, Reason> {
         let key = Key::from_bytes(b"0123456789").unwrap();
         let frame = RequestFrame {
             action: Action::Off,
@@ -93,7 +109,7 @@ mod tests {
         };
         let bytes = frame.encode(Signature::Keyed(&key, HashAlgorithm::Sha256));
         let hashes = (HashAlgorithm::Sha256, HashAlgorithm::Sha256);
-        let policy = Policy::new(Some(key), hashes, Arc::default(), Timing::default()).unwrap();
+        let policy = Policy::new(Some(key), hashes, Arc::new(access), Timing::default()).unwrap();
         let from = from.parse().unwrap();
         datagram(
             &policy,
@@ -136,6 +152,15 @@ mod tests {
             );
         }
         assert_eq!(read(None, "10.0.0.1:9", 0), Err(Reason::MalformedAddress));
+    }
+
+    #[test]
+    fn with_groups_nobody_speaks_for_another_address() {
+        let groups = || Access::groups(Vec::new());
+        let other = read_with(groups(), Some("10.0.0.1:1229"), "10.0.0.2:9", 0);
+        assert_eq!(other, Err(Reason::SenderMismatch));
+        assert!(read_with(groups(), Some("10.0.0.1:1229"), "10.0.0.1:9", 0).is_ok());
+        assert!(read(Some("10.0.0.1:1229"), "10.0.0.2:9", 0).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The host's side: from a datagram or a connection to an order, and from its outcome to a reply.
 //!
-//! The ladder is well-formed → authentic → fresh → allowed → affordable → act:
+//! The ladder is well-formed → authentic → fresh → affordable → proved → allowed → act:
 //!
 //! | step | where |
 //! |---|---|

@@ -85,7 +85,8 @@ impl Policy {
 /// Bounds on every wait of a session. The default fits the C agent's patience of 30 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// For a call-back to be connected.
+    /// For a call-back to be connected. Less than the second after which the kernel tries again: by
+    /// then another agent may listen there and take the call-back for its own. Agents ask again.
     pub connect: Duration,
     /// From the connection to the end of the handshake, all reads together.
     pub handshake: Duration,
@@ -101,7 +102,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(5),
+            connect: Duration::from_millis(900),
             handshake: Duration::from_secs(10),
             start: Duration::from_secs(20),
             answer: Duration::from_secs(25),

@@ -5,9 +5,10 @@
 //! that failed before its order was made is forgotten at once, so that its next retransmission
 //! gets a new try (row L27): retransmissions differ from each other in their random bytes. The long
 //! one knows single frames by their signature and refuses them as replays; it holds every authentic
-//! frame that was heard, the newest 16384 of them. Also those whose request another host served: a
-//! handshake says nothing of the request, so any agent that listens at the old address later would
-//! confirm the replay.
+//! frame that was heard while this daemon runs, the newest 16384 that change a domain's state and as
+//! many others, so that frequent questions do not wear out the memory of deeds. Also those whose
+//! request another host served: the handshake of a C agent says nothing of the request, so any that
+//! listens at the old address later would confirm the replay.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -22,10 +23,10 @@ use crate::time::Moment;
 const SERVED_MEMORY: Duration = Duration::from_secs(10);
 /// Served requests in the short memory.
 const SERVED_MAX: usize = 8192;
-/// Frames in the long memory.
+/// Frames of either kind in the long memory.
 const FINGERPRINTS_MAX: usize = 16_384;
 /// Other call-back addresses of one request that are kept in case the first does not answer.
-const ALTERNATES_MAX: usize = 4;
+const ALTERNATES_MAX: usize = 16;
 
 /// What all retransmissions of one request have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,8 +62,31 @@ pub struct Replay {
     in_progress: HashMap<RequestKey, InProgress>,
     served: HashMap<RequestKey, Moment>,
     served_order: VecDeque<(Moment, RequestKey)>,
-    fingerprints: HashSet<u128>,
-    fingerprint_order: VecDeque<u128>,
+    deeds: Frames,
+    questions: Frames,
+}
+
+/// Frames that were heard, by the start of their signatures; the oldest are forgotten first.
+#[derive(Debug, Default)]
+struct Frames {
+    known: HashSet<u128>,
+    order: VecDeque<u128>,
+}
+
+impl Frames {
+    /// Whether the frame is new.
+    fn remember(&mut self, fingerprint: u128) -> bool {
+        if !self.known.insert(fingerprint) {
+            return false;
+        }
+        if self.order.len() >= FINGERPRINTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.order.push_back(fingerprint);
+        true
+    }
 }
 
 impl Replay {
@@ -78,9 +102,10 @@ impl Replay {
     /// # Errors
     /// [`Reason::Replayed`].
     pub fn stream(&mut self, frame: &AuthenticFrame) -> Result<(), Reason> {
-        match frame.fingerprint() {
-            Some(fingerprint) if !self.remember_frame(fingerprint) => Err(Reason::Replayed),
-            _ => Ok(()),
+        if self.is_new(frame) {
+            Ok(())
+        } else {
+            Err(Reason::Replayed)
         }
     }
 
@@ -98,9 +123,7 @@ impl Replay {
     ) -> Result<RequestKey, Reason> {
         self.expire(now);
         let key = RequestKey::of(frame.frame());
-        let new = frame
-            .fingerprint()
-            .is_none_or(|fingerprint| self.remember_frame(fingerprint));
+        let new = self.is_new(frame);
         if let Some(request) = self.in_progress.get_mut(&key) {
             request.note(callback);
             return Err(Reason::DuplicateInProgress);
@@ -161,18 +184,16 @@ impl Replay {
         }
     }
 
-    /// Whether the frame is new.
-    fn remember_frame(&mut self, fingerprint: u128) -> bool {
-        if !self.fingerprints.insert(fingerprint) {
-            return false;
-        }
-        if self.fingerprint_order.len() >= FINGERPRINTS_MAX
-            && let Some(oldest) = self.fingerprint_order.pop_front()
-        {
-            self.fingerprints.remove(&oldest);
-        }
-        self.fingerprint_order.push_back(fingerprint);
-        true
+    /// Whether exactly this frame was never heard. Unsigned ones are always new.
+    fn is_new(&mut self, frame: &AuthenticFrame) -> bool {
+        let frames = if frame.frame().action.changes_state() {
+            &mut self.deeds
+        } else {
+            &mut self.questions
+        };
+        frame
+            .fingerprint()
+            .is_none_or(|fingerprint| frames.remember(fingerprint))
     }
 }
 
@@ -284,7 +305,8 @@ mod tests {
             // Heard again while it is tried: not a new alternate.
             let _ = replay.begin(at(1), &frame(1, 99, "vm"), next);
         }
-        assert_eq!(tried, [address(2), address(3), address(4), address(5)]);
+        let expected: Vec<_> = (2..=17).map(address).collect();
+        assert_eq!(tried, expected);
     }
 
     #[test]
@@ -306,7 +328,7 @@ mod tests {
         assert_eq!(replay.in_progress(), 0);
         assert!(replay.served.len() <= SERVED_MAX);
         assert_eq!(replay.served.len(), replay.served_order.len());
-        assert!(replay.fingerprints.len() <= FINGERPRINTS_MAX);
-        assert_eq!(replay.fingerprints.len(), replay.fingerprint_order.len());
+        assert_eq!(replay.deeds.known.len(), FINGERPRINTS_MAX);
+        assert_eq!(replay.deeds.order.len(), FINGERPRINTS_MAX);
     }
 }

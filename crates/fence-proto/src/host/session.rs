@@ -113,8 +113,8 @@ impl Session {
         Self::new(policy, peer, random, (now, deadline))
     }
 
-    /// A connection that the host is making to call back, now. The order's time counts from the
-    /// request's arrival. `random` is fresh for every session.
+    /// A connection that the host is making to call back, now. All times but that of connecting
+    /// count from the request's arrival: what is late may meet another agent at that address. `random` is fresh for every session.
     #[must_use]
     pub fn calling_back(
         policy: Arc<Policy>,
@@ -122,7 +122,8 @@ impl Session {
         random: [u8; 32],
         now: Moment,
     ) -> Self {
-        let deadline = now + policy.timing().connect;
+        let timing = policy.timing();
+        let deadline = (now + timing.connect).min(call.arrived + timing.handshake);
         let source = Source::Ip(call.address.ip().to_canonical());
         let peer = (source, Stage::Connecting(call.frame));
         Self::new(policy, peer, random, (call.arrived, deadline))
@@ -151,7 +152,7 @@ impl Session {
         self.deadline
     }
 
-    /// Whether the request is used up: an order was made of it or it was denied.
+    /// Whether the request is used up: an order was made of it.
     #[must_use]
     pub const fn served(&self) -> bool {
         self.served
@@ -176,7 +177,8 @@ impl Session {
 
     /// Takes an event. Once the session is over nothing more comes of any. When the deadline has
     /// passed every event means just that, so that a daemon that was stopped for a while does not
-    /// go on with what nobody waits for; only an answer is passed on however late it comes.
+    /// go on with what nobody waits for; only an answer is passed on however late it comes, and
+    /// who is evicted is evicted.
     pub fn handle(&mut self, now: Moment, event: Event<'_>, replay: &mut Replay) -> Output {
         if self.is_over() {
             return Output::Wait;
@@ -184,13 +186,13 @@ impl Session {
         let output = match event {
             Event::Answered(answer) => self.answered(answer),
             Event::ShutDown => self.shut_down(),
+            Event::Evicted => self.evicted(),
             _ if now >= self.deadline => self.expired(),
-            Event::Connected => self.connected(now),
+            Event::Connected => self.connected(),
             Event::ConnectFailed(error) => self.connect_failed(error),
             Event::Received(bytes) => self.received(now, bytes, replay),
             Event::PeerClosed => self.peer_closed(),
             Event::Tick => Output::Wait,
-            Event::Evicted => self.evicted(),
         };
         if matches!(output, Output::Finish(..) | Output::Drop(_)) {
             self.stage = Stage::Over;
@@ -198,10 +200,10 @@ impl Session {
         output
     }
 
-    fn connected(&mut self, now: Moment) -> Output {
+    fn connected(&mut self) -> Output {
         match core::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Connecting(frame) => {
-                self.deadline = now + self.policy.timing().handshake;
+                self.deadline = self.arrived + self.policy.timing().handshake;
                 self.greet(frame.frame().clone())
             }
             other => {
@@ -284,10 +286,9 @@ impl Session {
 
     /// Starts the handshake, or skips it where none is configured.
     fn greet(&mut self, frame: RequestFrame) -> Output {
-        let challenge: Challenge = self
-            .policy
-            .key()
-            .map_or([0; 64], |key| host_challenge(key, self.random));
+        let challenge: Challenge = self.policy.key().map_or([0; 64], |key| {
+            host_challenge(key, self.random, &frame.purpose())
+        });
         match HostHandshake::new(self.policy.auth(), challenge) {
             Ok(handshake) => {
                 self.stage = Stage::Handshake(frame, handshake);
@@ -306,11 +307,11 @@ impl Session {
 
     /// The only place where an order is made.
     fn order(&mut self, frame: RequestFrame, _proof: Authenticated) -> Output {
-        self.served = true;
         if frame.action.needs_domain() && !self.policy.access().knows(self.source) {
             let denied = vec![Reply::PermissionDenied.to_wire()];
             return Output::Finish(denied, Some(Reason::NotAllowed));
         }
+        self.served = true;
         let timing = self.policy.timing();
         let (start_by, answer_by) = (self.arrived + timing.start, self.arrived + timing.answer);
         self.deadline = answer_by;

@@ -1,3 +1,5 @@
+//! The host's session, event by event.
+
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -58,7 +60,7 @@ fn session(auth: HashAlgorithm) -> Session {
 /// Runs an honest agent against the session until the order is made.
 fn run_handshake(session: &mut Session, replay: &mut Replay) -> Output {
     let key = key();
-    let mut agent = AgentHandshake::new(SHA256, [9; 64]).unwrap();
+    let mut agent = AgentHandshake::new(SHA256, [9; 64], request(None).purpose()).unwrap();
     let mut output = session.handle(at(1), Event::Received(agent.opening()), replay);
     while let Output::Send(bytes) = output {
         let (Step::Done(answer, _), used) = agent.push(&key, &bytes) else {
@@ -246,12 +248,12 @@ fn call_back_that_another_host_has_won_is_routine() {
     let start = || Session::calling_back(Arc::clone(&policy), call.clone(), [3; 32], at(0));
 
     let refused = Event::ConnectFailed(ConnectError::Refused);
-    let output = start().handle(at(1), refused, &mut replay);
+    let output = start().handle(at(0), refused, &mut replay);
     assert_eq!(output, Output::Drop(Reason::CallbackRefused));
 
     let mut accepted_then_reset = start();
     assert_eq!(
-        accepted_then_reset.handle(at(1), Event::Connected, &mut replay),
+        accepted_then_reset.handle(at(0), Event::Connected, &mut replay),
         Output::Wait
     );
     let output = accepted_then_reset.handle(at(1), Event::PeerClosed, &mut replay);
@@ -260,13 +262,20 @@ fn call_back_that_another_host_has_won_is_routine() {
 
     let mut won = start();
     assert_eq!(
-        won.handle(at(1), Event::Connected, &mut replay),
+        won.handle(at(0), Event::Connected, &mut replay),
         Output::Wait
     );
     assert_eq!(
         order(run_handshake(&mut won, &mut replay)).source(),
         source()
     );
+}
+
+#[test]
+fn eviction_at_the_deadline_is_an_eviction() {
+    let (mut session, mut replay) = (session(SHA256), Replay::new());
+    let output = session.handle(at(10), Event::Evicted, &mut replay);
+    assert_eq!(output, Output::Drop(Reason::Evicted));
 }
 
 #[test]

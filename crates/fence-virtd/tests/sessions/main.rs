@@ -1,10 +1,6 @@
 //! Sessions over real sockets on loopback, against a backend that does as it is told.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 mod multicast;

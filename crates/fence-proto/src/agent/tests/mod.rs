@@ -6,7 +6,7 @@ mod stream;
 mod virtual_clock;
 
 use super::*;
-use crate::handshake::{HostHandshake, Step, host_challenge};
+use crate::handshake::{Challenge, HostHandshake, Step};
 use crate::time::Moment;
 
 pub(super) const AUTH: HashAlgorithm = HashAlgorithm::Sha256;
@@ -119,6 +119,13 @@ impl Watched {
     }
 }
 
+/// A challenge as a C host makes it: noise.
+pub(super) fn c_challenge(random: u8) -> Challenge {
+    let mut challenge = [0x5c; 64];
+    challenge[0] = random;
+    challenge
+}
+
 /// A host's side of a connection, after it has heard the agent's opening.
 pub(super) struct Talk {
     pub(super) id: ConnectionId,
@@ -132,7 +139,7 @@ impl Talk {
         let mut talk = Self {
             id,
             says: Vec::new(),
-            handshake: HostHandshake::new(auth, host_challenge(key, [random; 32])).ok(),
+            handshake: HostHandshake::new(auth, c_challenge(random)).ok(),
         };
         if let Some(handshake) = &mut talk.handshake {
             match handshake.push(key, opening) {

@@ -149,8 +149,8 @@ impl World {
         } else if !host.heard {
             // Retransmissions of one request act once.
             host.heard = true;
-            let random = [u8::try_from(index).unwrap(); 32];
-            host.handshake = HostHandshake::new(AUTH, host_challenge(&key(), random)).ok();
+            let challenge = c_challenge(u8::try_from(index).unwrap());
+            host.handshake = HostHandshake::new(AUTH, challenge).ok();
             self.post(index, Parcel::CallBack(index));
         }
     }

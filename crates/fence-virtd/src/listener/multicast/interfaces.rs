@@ -1,6 +1,7 @@
 //! The machine's network interfaces, as far as joining groups on them goes.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -46,11 +47,12 @@ fn interface(name: String, flags: InterfaceFlags) -> Option<Interface> {
     })
 }
 
+/// A member of a VRF has a master too, but keeps its own traffic.
 fn has_master(name: &str) -> bool {
-    Path::new("/sys/class/net")
-        .join(name)
-        .join("master")
-        .exists()
+    let master = Path::new("/sys/class/net").join(name).join("master");
+    master.exists()
+        && !fs::read_to_string(master.join("uevent"))
+            .is_ok_and(|uevent| uevent.lines().any(|line| line == "DEVTYPE=vrf"))
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use socket2::{InterfaceIndexOrAddress, Socket};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::Group;
-use super::changes;
 use super::interfaces::{self, Interface};
+use super::{Group, changes, socket};
 use crate::listener::ListenerError;
 
 /// Changes come in bursts; they are looked at together.
@@ -21,65 +21,88 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Looked at this often even if no change was announced.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The socket and where it has joined.
+/// Sockets at the most. Each can join 20 interfaces (net.ipv4.igmp_max_memberships).
+const SOCKETS_MAX: usize = 32;
+
+/// The sockets and where each has joined.
 #[derive(Debug)]
 pub(super) struct Membership {
-    socket: Arc<Socket>,
     group: Group,
-    joined: BTreeMap<u32, String>,
+    sockets: Vec<Arc<Socket>>,
+    joined: BTreeMap<u32, Joined>,
     /// What could not be joined and was complained about.
     failed: BTreeMap<u32, String>,
+    /// Tells of every socket that was opened.
+    opened: mpsc::UnboundedSender<Arc<Socket>>,
+}
+
+#[derive(Debug)]
+struct Joined {
+    name: String,
+    /// Index in `sockets`.
+    socket: usize,
 }
 
 impl Membership {
-    /// Joins wherever it is possible now.
-    pub(super) fn join(socket: Socket, group: Group) -> Result<Self, ListenerError> {
+    /// Opens a socket and joins wherever it is possible now. Every socket that is opened, now or
+    /// later, comes out of the receiver.
+    pub(super) fn join(
+        group: Group,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Arc<Socket>>), ListenerError> {
+        let (opened, sockets) = mpsc::unbounded_channel();
         let mut membership = Self {
-            socket: Arc::new(socket),
             group,
+            sockets: Vec::new(),
             joined: BTreeMap::new(),
             failed: BTreeMap::new(),
+            opened,
         };
+        membership.open()?;
         let failure = membership.update().err();
-        if !membership.joined.is_empty() {
-            return Ok(membership);
+        if membership.joined.is_empty() {
+            membership.complain_of_nothing(failure)?;
         }
-        match (membership.group.interface.clone(), failure) {
-            (Some(_), Some(error)) => Err(membership.socket_error(error)),
-            (Some(name), None) => Err(ListenerError::NoInterface(name)),
-            (None, _) => {
-                tracing::warn!(
-                    group = %membership.group.address,
-                    "no interface is up that can do multicast; listening on the first that comes"
-                );
-                Ok(membership)
-            }
-        }
-    }
-
-    /// The socket itself.
-    pub(super) fn socket(&self) -> Arc<Socket> {
-        Arc::clone(&self.socket)
+        Ok((membership, sockets))
     }
 
     /// Follows the interfaces for ever.
     pub(super) async fn follow(mut self) {
         let changed = changes::watch();
         loop {
+            // The first time for what changed before the watch was there.
+            if let Err(error) = self.update() {
+                tracing::debug!(%error, "not joined everywhere");
+            }
             tokio::select! {
                 () = changed.notified() => sleep(SETTLE).await,
                 () = sleep(INTERVAL) => {}
             }
-            if let Err(error) = self.update() {
-                tracing::debug!(%error, "not joined everywhere");
-            }
         }
     }
 
-    fn socket_error(&self, error: io::Error) -> ListenerError {
-        let interface = self.group.interface.as_deref().unwrap_or("any interface");
-        let what = format!("join {} on {interface}", self.group.address);
-        ListenerError::Socket { what, error }
+    fn open(&mut self) -> Result<usize, ListenerError> {
+        let socket = Arc::new(socket::open(self.group.address, self.group.port)?);
+        self.sockets.push(Arc::clone(&socket));
+        // Nobody listens any more when the daemon is ending.
+        let _ = self.opened.send(socket);
+        Ok(self.sockets.len().saturating_sub(1))
+    }
+
+    fn complain_of_nothing(&self, failure: Option<io::Error>) -> Result<(), ListenerError> {
+        match (&self.group.interface, failure) {
+            (Some(name), Some(error)) => {
+                let what = format!("join {} on {name}", self.group.address);
+                Err(ListenerError::Socket { what, error })
+            }
+            (Some(name), None) => Err(ListenerError::NoInterface(name.clone())),
+            (None, _) => {
+                tracing::warn!(
+                    group = %self.group.address,
+                    "no interface is up that can do multicast; listening on the first that comes"
+                );
+                Ok(())
+            }
+        }
     }
 
     /// Leaves what has gone, joins what has come; the last error, if anything failed.
@@ -88,53 +111,72 @@ impl Membership {
         self.forget_absent(&present);
         let mut result = Ok(());
         for interface in &present {
-            if !self.wants(interface) || self.joined.contains_key(&interface.index) {
+            if !wants(&self.group, interface) {
                 continue;
             }
-            match self.change(interface.index, Change::Join) {
-                Ok(()) => self.note_joined(interface),
-                Err(error) => {
-                    self.complain(interface, &error);
-                    result = Err(error);
-                }
+            if let Err(error) = self.ensure(interface) {
+                self.complain(interface, &error);
+                result = Err(error);
             }
         }
         result
     }
 
-    fn wants(&self, interface: &Interface) -> bool {
-        match &self.group.interface {
-            Some(name) => interface.up && interface.name == *name,
-            None => interface.worth_joining,
+    /// Joins, also where that was done before: the kernel drops memberships without a word when an
+    /// interface loses the protocol for a moment, or is replaced by one of the same index and name.
+    fn ensure(&mut self, interface: &Interface) -> io::Result<()> {
+        let known = self
+            .joined
+            .get(&interface.index)
+            .map(|joined| joined.socket);
+        let mut last = known.unwrap_or_else(|| self.sockets.len().saturating_sub(1));
+        let result = match self.change(last, interface.index, Change::Join) {
+            Err(error) if is(&error, Errno::ENOBUFS) && self.sockets.len() < SOCKETS_MAX => {
+                last = self.open().map_err(io::Error::other)?;
+                self.change(last, interface.index, Change::Join)
+            }
+            other => other,
+        };
+        match result {
+            Ok(()) => self.note_joined(interface, last),
+            Err(error) if known.is_some() && is(&error, Errno::EADDRINUSE) => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// The kernel keeps memberships of interfaces that are down, but not of deleted ones; those
     /// still count in the socket's list, so they are left.
     fn forget_absent(&mut self, present: &[Interface]) {
-        let is_present = |index: &u32, name: &String| {
+        let is_present = |index: u32, name: &str| {
             present
                 .iter()
-                .any(|it| it.index == *index && it.name == *name)
+                .any(|interface| interface.index == index && interface.name == name)
         };
-        self.failed.retain(|index, name| is_present(index, name));
+        self.failed.retain(|index, name| is_present(*index, name));
         let gone: Vec<u32> = self
             .joined
             .iter()
-            .filter(|(index, name)| !is_present(index, name))
+            .filter(|(index, joined)| !is_present(**index, &joined.name))
             .map(|(index, _)| *index)
             .collect();
         for index in gone {
-            let name = self.joined.remove(&index);
+            let Some(Joined { name, socket }) = self.joined.remove(&index) else {
+                continue;
+            };
             // There is nothing to leave if the kernel was quicker.
-            let _ = self.change(index, Change::Leave);
+            let _ = self.change(socket, index, Change::Leave);
             tracing::info!(interface = name, group = %self.group.address, "interface has gone");
         }
     }
 
-    fn note_joined(&mut self, interface: &Interface) {
+    fn note_joined(&mut self, interface: &Interface, socket: usize) {
         self.failed.remove(&interface.index);
-        self.joined.insert(interface.index, interface.name.clone());
+        let joined = Joined {
+            name: interface.name.clone(),
+            socket,
+        };
+        self.joined.insert(interface.index, joined);
         tracing::info!(
             interface = interface.name,
             group = %self.group.address,
@@ -151,11 +193,10 @@ impl Membership {
         {
             return;
         }
-        let cure = match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOBUFS) => {
-                "; name one in `interface`, or raise the sysctl net.ipv4.igmp_max_memberships"
-            }
-            _ => "",
+        let cure = if is(error, Errno::ENOBUFS) {
+            "; name one in `interface`, or raise the sysctl net.ipv4.igmp_max_memberships"
+        } else {
+            ""
         };
         tracing::warn!(
             interface = interface.name,
@@ -164,15 +205,16 @@ impl Membership {
         );
     }
 
-    fn change(&self, index: u32, change: Change) -> io::Result<()> {
+    fn change(&self, socket: usize, index: u32, change: Change) -> io::Result<()> {
+        let Some(socket) = self.sockets.get(socket) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let by_index = InterfaceIndexOrAddress::Index(index);
         match (&self.group.address, change) {
-            (IpAddr::V4(group), Change::Join) => self.socket.join_multicast_v4_n(group, &by_index),
-            (IpAddr::V4(group), Change::Leave) => {
-                self.socket.leave_multicast_v4_n(group, &by_index)
-            }
-            (IpAddr::V6(group), Change::Join) => self.socket.join_multicast_v6(group, index),
-            (IpAddr::V6(group), Change::Leave) => self.socket.leave_multicast_v6(group, index),
+            (IpAddr::V4(group), Change::Join) => socket.join_multicast_v4_n(group, &by_index),
+            (IpAddr::V4(group), Change::Leave) => socket.leave_multicast_v4_n(group, &by_index),
+            (IpAddr::V6(group), Change::Join) => socket.join_multicast_v6(group, index),
+            (IpAddr::V6(group), Change::Leave) => socket.leave_multicast_v6(group, index),
         }
     }
 }
@@ -181,4 +223,15 @@ impl Membership {
 enum Change {
     Join,
     Leave,
+}
+
+fn wants(group: &Group, interface: &Interface) -> bool {
+    match &group.interface {
+        Some(name) => interface.up && interface.name == *name,
+        None => interface.worth_joining,
+    }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error().map(Errno::from_raw) == Some(errno)
 }

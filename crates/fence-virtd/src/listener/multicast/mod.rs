@@ -17,10 +17,12 @@ use std::sync::Arc;
 
 use fence_proto::host::{CallBack, ConnectError, Event, Output, Policy, RequestKey, Session};
 use fence_proto::{Reason, Source};
+use socket2::Socket;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use self::membership::Membership;
+use self::receiver::Receiver;
 use super::{ListenerError, session_random};
 use crate::hub::{Hub, Phase, Place};
 use crate::session::Driver;
@@ -36,10 +38,11 @@ pub struct Group {
     pub interface: Option<String>,
 }
 
-/// A joined socket, ready to serve.
+/// Joined sockets, ready to serve.
 #[derive(Debug)]
 pub struct Multicast {
     membership: Membership,
+    sockets: mpsc::UnboundedReceiver<Arc<Socket>>,
     policy: Arc<Policy>,
 }
 
@@ -47,30 +50,27 @@ pub struct Multicast {
 const BACKLOG: usize = 1024;
 
 impl Multicast {
-    /// Opens the socket and joins the group.
+    /// Opens a socket and joins the group.
     ///
     /// # Errors
     /// [`ListenerError::NoInterface`] if the named interface cannot be had,
     /// [`ListenerError::Socket`] for anything else.
     pub fn bind(group: Group, policy: Arc<Policy>) -> Result<Self, ListenerError> {
-        let socket = socket::open(group.address, group.port)?;
-        let membership = Membership::join(socket, group)?;
-        Ok(Self { membership, policy })
+        let (membership, sockets) = Membership::join(group)?;
+        Ok(Self {
+            membership,
+            sockets,
+            policy,
+        })
     }
 
     /// Serves until the daemon drains.
     ///
     /// # Errors
-    /// [`ListenerError::Lost`] if the socket is gone.
-    pub async fn serve(self, hub: Arc<Hub>) -> Result<(), ListenerError> {
-        let (sender, mut requests) = mpsc::channel(BACKLOG);
-        let receiver = receiver::Receiver {
-            socket: self.membership.socket(),
-            policy: Arc::clone(&self.policy),
-            hub: Arc::clone(&hub),
-            requests: sender,
-        };
-        let mut lost = receiver::start(receiver)?;
+    /// [`ListenerError::Lost`] if a socket is gone.
+    pub async fn serve(mut self, hub: Arc<Hub>) -> Result<(), ListenerError> {
+        let (requests, mut heard) = mpsc::channel(BACKLOG);
+        let (lost, mut losses) = mpsc::channel(1);
         let membership = self.membership.follow();
         tokio::pin!(membership);
         let mut phase = hub.phase();
@@ -78,11 +78,18 @@ impl Multicast {
             tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase != Phase::Running) => return Ok(()),
-                Ok(error) = &mut lost => {
+                Some(error) = losses.recv() => {
                     return Err(ListenerError::Lost { what: "multicast", error });
                 }
+                Some(socket) = self.sockets.recv() => receiver::start(Receiver {
+                    socket,
+                    policy: Arc::clone(&self.policy),
+                    hub: Arc::clone(&hub),
+                    requests: requests.clone(),
+                    lost: lost.clone(),
+                })?,
                 () = &mut membership => {}
-                Some(call) = requests.recv() => call_back(&hub, &self.policy, call)?,
+                Some(call) = heard.recv() => call_back(&hub, &self.policy, call)?,
             }
         }
     }
@@ -188,9 +195,4 @@ fn classify(error: &io::Error) -> ConnectError {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectError::Refused,
         _ => ConnectError::Other,
     }
-}
-
-/// Says that a request was dropped before anything was remembered of it.
-fn count_drop(hub: &Hub, reason: Reason, from: SocketAddr) {
-    hub.counters.drop(reason, &from);
 }

@@ -16,9 +16,8 @@ use fence_proto::host::{CallBack, Datagram, Policy, datagram};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 use nix::sys::time::TimeSpec;
 use socket2::Socket;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::count_drop;
 use crate::hub::Hub;
 use crate::listener::{ListenerError, socket_is_lost};
 
@@ -36,24 +35,25 @@ pub(super) struct Receiver {
     pub(super) policy: Arc<Policy>,
     pub(super) hub: Arc<Hub>,
     pub(super) requests: mpsc::Sender<CallBack>,
+    /// Told when the socket is lost.
+    pub(super) lost: mpsc::Sender<io::Error>,
 }
 
-/// Starts the thread. It ends with the process, or when the socket is lost; then the error comes.
-pub(super) fn start(receiver: Receiver) -> Result<oneshot::Receiver<io::Error>, ListenerError> {
-    let (sender, lost) = oneshot::channel();
+/// Starts the thread. It ends with the process, or when the socket is lost.
+pub(super) fn start(receiver: Receiver) -> Result<(), ListenerError> {
     thread::Builder::new()
         .name("multicast".to_owned())
         .stack_size(STACK)
         .spawn(move || {
             let error = receiver.run();
-            // Nobody listens if the daemon is ending: just as well.
-            let _ = sender.send(error);
+            // One loss is enough; and nobody listens if the daemon is ending.
+            let _ = receiver.lost.try_send(error);
         })
+        .map(drop)
         .map_err(|error| ListenerError::Socket {
             what: "start the multicast receiver's thread".to_owned(),
             error,
-        })?;
-    Ok(lost)
+        })
 }
 
 struct Received {
@@ -88,10 +88,10 @@ impl Receiver {
         match datagram(&self.policy, now, Datagram { bytes, from, age }) {
             Ok(call) => {
                 if self.requests.try_send(call).is_err() {
-                    count_drop(&self.hub, Reason::TotalLimit, from);
+                    self.hub.counters.drop(Reason::TotalLimit, &from);
                 }
             }
-            Err(reason) => count_drop(&self.hub, reason, from),
+            Err(reason) => self.hub.counters.drop(reason, &from),
         }
     }
 }
