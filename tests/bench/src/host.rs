@@ -218,7 +218,8 @@ fn command_in(listener: &Listener, program: &Path) -> Command {
 fn daemon_command(program: &Path, listener: &Listener, configuration: &Path) -> Command {
     let mut command = command_in(listener, program);
     command
-        .args(["-F", "-d", "0", "-f"])
+        // With -w a busy machine may take its time to read 10,000 domains.
+        .args(["-F", "-w", "-d", "0", "-f"])
         .arg(configuration)
         // The C daemon refuses to run beside another one with the same pid file.
         .arg("-p")

@@ -22,7 +22,8 @@ mod wire;
 use std::fs;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
 use crate::host::{Host, Kind, Listener};
@@ -35,6 +36,9 @@ use crate::wire::Requests;
 
 /// Domains of the daemons that are asked for everything but the list.
 const DOMAINS: usize = 50;
+
+/// How long daemons have to put their house in order before their memory is looked at again.
+const SETTLE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     match run() {
@@ -119,6 +123,8 @@ fn over_tcp(bench: &mut Bench<'_>) -> Result<Vec<Line>, BenchError> {
     step(bench, "agent", agent::measure)?;
     step(bench, "stalled", stalled::measure)?;
     if wanted.wants("memory") {
+        // Until the last of the peers that stalled is forgotten.
+        thread::sleep(SETTLE);
         lines.extend(memory::measure("after all of that", &hosts)?);
     }
     Ok(lines)
@@ -137,6 +143,7 @@ fn long_list(bench: &mut Bench<'_>) -> Result<Vec<Line>, BenchError> {
     let hosts = start(bench, &uri, list::DOMAINS)?;
     let mut lines = memory::measure("idle with 10,000 domains", &hosts)?;
     lines.extend(list::measure(bench, &hosts));
+    thread::sleep(SETTLE);
     lines.extend(memory::measure("after listing 10,000 domains", &hosts)?);
     say(&format!("list: {:.1} s\n", started.elapsed().as_secs_f32()))?;
     Ok(lines)

@@ -61,7 +61,7 @@ pub(crate) struct Amount {
 
 const FULL: Amount = Amount {
     rounds: 5,
-    requests: 400,
+    requests: 100,
     of_each: 20,
     load: Duration::from_secs(2),
     reboots: 100,

@@ -46,10 +46,6 @@ pub(crate) fn measure(bench: &mut Bench<'_>, uri: &str) -> Result<Vec<Line>, Ben
             let honest = ask(bench, &lan, (*group, verify), bench.amount().honest)?;
             note(bench, host.kind(), "multicast, quiet", &honest);
             measured.entry(host.kind()).quiet.push(honest.samples);
-            if host.kind() == Kind::Floor {
-                // It would call back for each forged packet, and so measure that.
-                continue;
-            }
             let (honest, rate) = ask_during_flood(bench, &lan, (*group, verify))?;
             note(bench, host.kind(), "multicast, flooded", &honest);
             let entry = measured.entry(host.kind());
@@ -172,7 +168,7 @@ fn lines(bench: &Bench<'_>, measured: &PerKind<Measured>) -> Vec<Line> {
         Goal::new("all answered: failures", unanswered, Sense::AtMost, 0.0),
         Goal::new("≤ 5 × quiet p99", share, Sense::AtMost, 5.0),
     ];
-    for kind in [Kind::Ours, Kind::C] {
+    for kind in [Kind::Ours, Kind::C, Kind::Floor] {
         if let (Some(figure), Some(of)) = (p99.figures.of_mut(kind), measured.of(kind)) {
             figure.remark = format!(
                 "{} of {} answered, {} sent again, flood {:.0}/s",
