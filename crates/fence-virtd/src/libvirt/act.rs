@@ -138,11 +138,11 @@ impl OffJob {
         let look = match looked {
             Ok(None) => Look::Absent,
             Ok(Some(found)) => {
-                // A number of another connection, and so perhaps of another libvirtd, says nothing.
                 let known = self.found.as_ref();
-                let same =
-                    known.is_none_or(|known| Arc::ptr_eq(&known.connection, &found.connection));
-                let instance = found.instance.filter(|_| same);
+                if known.is_some_and(|known| !Arc::ptr_eq(&known.connection, &found.connection)) {
+                    self.machine.changed_connection();
+                }
+                let instance = found.instance;
                 let activity = found.copy.activity;
                 self.found = Some(found);
                 match activity {
