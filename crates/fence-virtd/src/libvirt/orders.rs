@@ -79,14 +79,14 @@ impl Inner {
     }
 }
 
-/// Fences that were performed or refused are always logged; questions only for who looks closely.
+/// The session logs what it answers; this is the detail beneath. Only a question that is refused
+/// is logged here for everybody.
 fn log(task: &Task, outcome: &Outcome, elapsed: Duration) {
     let (action, domain, source, seqno) = (task.action, &task.domain, task.source, task.seqno);
     let elapsed_ms = elapsed.as_millis();
-    let denied = *outcome == Outcome::Reply(Reply::PermissionDenied);
     match outcome {
-        Outcome::Reply(reply) if action.changes_state() || denied => {
-            info!(%action, %domain, %source, seqno, elapsed_ms, ?reply, "order answered");
+        Outcome::Reply(Reply::PermissionDenied) if !action.changes_state() => {
+            info!(%action, %domain, %source, seqno, elapsed_ms, "question refused");
         }
         Outcome::Reply(reply) => {
             debug!(%action, %domain, %source, seqno, elapsed_ms, ?reply, "order answered");
@@ -96,7 +96,7 @@ fn log(task: &Task, outcome: &Outcome, elapsed: Duration) {
             debug!(%action, %source, seqno, elapsed_ms, domains, "order answered");
         }
         Outcome::Dropped(reason) => {
-            info!(%action, %domain, %source, seqno, elapsed_ms, %reason, "order dropped, nothing was changed");
+            debug!(%action, %domain, %source, seqno, elapsed_ms, %reason, "order dropped, nothing was changed");
         }
     }
 }
