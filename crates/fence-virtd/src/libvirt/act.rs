@@ -198,8 +198,8 @@ fn look(worker: &mut Worker, uuid: Uuid) -> Result<Option<Found>, Fault> {
     let found = worker.ask(|connection| connection.look(uuid))?;
     if worker.host.common.several {
         let (mut sightings, host) = (worker.host.common.sightings(), worker.host.index);
-        match found {
-            Some(_) => sightings.saw(host, uuid),
+        match &found {
+            Some(found) => sightings.saw(host, uuid, found.copy.activity),
             None => sightings.missed(host, uuid),
         }
     }

@@ -136,8 +136,9 @@ impl Inner {
                 .map(|answer| answer.map(|report| report.local))
                 .collect();
             let sightings = self.common.sightings();
-            let seen = |host| sightings.has_seen(host, change.uuid);
-            match settle(&locals, stage, before, seen) {
+            let now = self.clock.now();
+            let sighting = |host| sightings.of(host, change.uuid, now);
+            match settle(&locals, stage, before, sighting) {
                 RoundVerdict::Wait => None,
                 verdict => Some((verdict, answers.to_vec())),
             }
@@ -181,7 +182,7 @@ impl Inner {
         });
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
         let judged = survey.judged(Timing::until(deadline), |answers, stage| {
-            let verdict = resolve(answers, stage, &self.common.sightings());
+            let verdict = resolve(answers, stage, &self.common.sightings(), self.clock.now());
             let has_it = |answer: &Answer<Vec<DomainCopy>>| {
                 answer.got().is_some_and(|copies| !copies.is_empty())
             };

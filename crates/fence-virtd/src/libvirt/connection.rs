@@ -228,6 +228,21 @@ impl Connection {
         Ok((entries, Handles(domains)))
     }
 
+    /// What there is and whether it is on, by one call.
+    pub(super) fn inventory(&self) -> Result<Vec<(Uuid, Activity)>, Fault> {
+        let domains = self.connect.list_all_domains(0);
+        let domains = domains.map_err(|error| self.fault(&error))?;
+        let known = domains.iter().map(|domain| {
+            let activity = match domain.get_id() {
+                Some(_) => Activity::On,
+                None => Activity::Off,
+            };
+            Ok((Uuid(*domain.get_uuid()?.as_bytes()), activity))
+        });
+        let known: Result<_, Error> = known.collect();
+        known.map_err(|error| self.fault(&error))
+    }
+
     fn describe(self: &Arc<Self>, domain: Result<Domain, Error>) -> Result<Option<Found>, Fault> {
         let found = domain.and_then(|domain| {
             let instance = domain.get_id();

@@ -18,6 +18,7 @@ mod changes;
 mod connection;
 mod ffi;
 mod host;
+mod inventory;
 mod lanes;
 mod orders;
 mod pool;
@@ -114,11 +115,16 @@ impl LibvirtBackend {
             sightings: Mutex::new(Sightings::new(uris.len())),
             closed: AtomicBool::new(false),
             several: uris.len() > 1,
+            clock,
         });
         let hosts = uris.iter().enumerate();
         let hosts = hosts.map(|(index, uri)| Host::start(index, uri, &common));
+        let hosts: Vec<_> = hosts.collect();
+        if common.several {
+            inventory::keep(&hosts, &common);
+        }
         Self(Arc::new(Inner {
-            hosts: hosts.collect(),
+            hosts,
             common,
             lanes: Lanes::default(),
             access,

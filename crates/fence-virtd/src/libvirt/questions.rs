@@ -62,11 +62,6 @@ impl Inner {
             Arc::new(
                 |worker, _, report| match worker.ask(|connection| connection.list()) {
                     Ok((entries, handles)) => {
-                        let common = &worker.host.common;
-                        if common.several {
-                            let uuids = entries.iter().map(|entry| entry.uuid);
-                            common.sightings().listed(worker.host.index, uuids);
-                        }
                         report(Answer::Got(entries));
                         if handles.len() > MANY_HANDLES {
                             thread::sleep(LET_THE_ANSWER_GO);
@@ -125,7 +120,7 @@ impl Inner {
                     if common.several {
                         let mut sightings = common.sightings();
                         for copy in &copies {
-                            sightings.saw(worker.host.index, copy.identity.uuid);
+                            sightings.saw(worker.host.index, copy.identity.uuid, copy.activity);
                         }
                     }
                     Answer::Got(copies)
@@ -138,7 +133,8 @@ impl Inner {
         });
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
         let verdict = survey.judged(timing, |answers, stage| {
-            match resolve(answers, stage, &self.common.sightings()) {
+            let now = self.clock.now();
+            match resolve(answers, stage, &self.common.sightings(), now) {
                 Verdict::Wait => None,
                 verdict => Some(verdict),
             }
