@@ -19,6 +19,7 @@ const ASK: Shape = Shape {
     threads: 4,
     keeps_one: true,
     stuck_after: Some(HUNG_AFTER),
+    replaced_after: None,
 };
 
 /// Threads for changes, per hypervisor: destroying takes a tenth of a second to fifteen seconds.
@@ -26,6 +27,7 @@ const ACT: Shape = Shape {
     threads: 16,
     keeps_one: false,
     stuck_after: None,
+    replaced_after: Some(Duration::from_secs(20)),
 };
 
 /// A question that takes longer means that the hypervisor hangs.
@@ -175,7 +177,13 @@ impl Host {
             Lane::Act => self.act.submit(self, lane, job),
         };
         match taken {
-            Err(NotTaken::Stuck) => self.hangs(),
+            Err(NotTaken::Stuck) if lane == Lane::Ask => self.hangs(),
+            Err(NotTaken::Stuck) => {
+                error!(
+                    uri = self.name(),
+                    "too many calls to libvirt that change domains do not return; one more is refused"
+                );
+            }
             Err(NotTaken::Busy) => {
                 warn!(
                     uri = self.name(),
@@ -201,8 +209,7 @@ impl Host {
         self.keep(PROBE.0, Backoff::new(PROBE.0 * 2, PROBE.1));
     }
 
-    /// Nothing is known of a hypervisor that has never answered, and so nothing comes into doubt
-    /// by its silence.
+    /// Nothing comes into doubt by the silence of a hypervisor that has never answered.
     fn warn_if_unknown(&self) {
         if !self.common.several || self.common.sightings().knows(self.index) {
             return;
@@ -215,7 +222,7 @@ impl Host {
         }
     }
 
-    /// The right to take a list; `None` while one is being taken. It is over when it is dropped.
+    /// To be held while a list is taken; `None` while one is.
     pub(super) fn begin_inventory(&self) -> Option<Arc<()>> {
         let mut inventory = lock(&self.inventory);
         if inventory.strong_count() > 0 {
@@ -248,7 +255,6 @@ impl Host {
 
     fn back(&self) {
         self.ask.write_off_stuck();
-        // A list that hangs still, on a connection of before, keeps the next one from nothing.
         *lock(&self.inventory) = Weak::new();
         self.common.sightings().is_back(self.index);
         self.wake_keeper.notify_all();
