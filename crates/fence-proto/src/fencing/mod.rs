@@ -11,7 +11,7 @@ mod verdict;
 
 pub use backoff::Backoff;
 pub use off::{Goal, Look, Off, OffStep, Proof, Trouble};
-pub use sightings::Sightings;
+pub use sightings::{Sighting, Sightings};
 pub use verdict::{
     Acted, Activity, Answer, DomainCopy, Doubt, LocalOff, RoundVerdict, Stage, Verdict,
     list_verdict, resolve, settle,

@@ -134,15 +134,20 @@ impl Off {
                 self.accepted = true;
                 OffStep::Look
             }
-            // Numbers of instances are compared within one connection only.
             Err(Trouble::ConnectionLost) => {
-                self.instance = None;
+                self.changed_connection();
                 self.look_again(now)
             }
             Err(Trouble::NothingToDo) => self.look_again(now),
             Err(Trouble::Refused) => OffStep::GiveUp,
             Err(Trouble::Other) => self.pause(now),
         }
+    }
+
+    /// What is looked at next is seen over another connection, and so perhaps by another libvirtd,
+    /// which numbers the runs anew: the number that is known is compared with nothing any more.
+    pub const fn changed_connection(&mut self) {
+        self.instance = None;
     }
 
     /// Whether a destroy was tried: from then on silence is no longer "nothing happened".
@@ -315,6 +320,18 @@ mod tests {
         let step = reboot.destroyed(Moment::ZERO, Err(Trouble::ConnectionLost));
         assert_eq!(step, OffStep::Look);
         assert_eq!(reboot.looked(Moment::ZERO, RUN2), OffStep::Destroy);
+    }
+
+    #[test]
+    fn new_number_on_another_connection_proves_nothing() {
+        let mut reboot = begun(Goal::Replace);
+        reboot.destroyed(Moment::ZERO, Ok(()));
+        reboot.changed_connection();
+        // Neither the first number seen there nor any later one is compared with the old one.
+        for look in [RUN2, Look::On { instance: Some(3) }] {
+            let step = reboot.looked(Moment::ZERO, look);
+            assert!(matches!(step, OffStep::Pause(_)), "{step:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What the answers of several hypervisors mean together.
 
-use super::{Proof, Sightings};
+use super::{Proof, Sighting, Sightings};
 use crate::domain::{DomainIdentity, Uuid};
+use crate::time::Moment;
 
 /// Whether a domain is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +95,8 @@ pub enum Doubt {
     /// No hypervisor that answers knows the domain; one that does not answer may.
     #[error("unknown to every hypervisor that answers, and not every one does")]
     Unheard,
-    /// It is shut off where an answer came from, and was seen before where none comes from.
-    #[error("shut off on a hypervisor that answers, but last seen also on one that does not")]
+    /// It is off where an answer came from, and may be on where none comes from.
+    #[error("off on a hypervisor that answers, but one that does not had it, or may have got it")]
     SeenElsewhere,
 }
 
@@ -128,6 +129,7 @@ pub fn resolve(
     answers: &[Answer<Vec<DomainCopy>>],
     stage: Stage,
     sightings: &Sightings,
+    now: Moment,
 ) -> Verdict {
     let mut identities: Vec<DomainIdentity> = Vec::new();
     let mut activity = Activity::Off;
@@ -152,7 +154,7 @@ pub fn resolve(
         return Verdict::Ambiguous(identities);
     }
     if activity == Activity::Off {
-        match off_elsewhere(answers, stage, |host| sightings.has_seen(host, uuid)) {
+        match off_elsewhere(answers, stage, |host| sightings.of(host, uuid, now)) {
             Elsewhere::Wait => return Verdict::Wait,
             Elsewhere::Doubt => return Verdict::Doubt(Doubt::SeenElsewhere),
             Elsewhere::Fine => {}
@@ -175,8 +177,9 @@ enum Elsewhere {
 fn off_elsewhere<T>(
     answers: &[Answer<T>],
     stage: Stage,
-    seen: impl Fn(usize) -> bool,
+    sighting: impl Fn(usize) -> Sighting,
 ) -> Elsewhere {
+    let seen = |host| sighting(host) != Sighting::None;
     let mut doubt = false;
     for (host, answer) in answers.iter().enumerate() {
         match answer {
@@ -245,13 +248,13 @@ pub enum RoundVerdict {
 }
 
 /// Puts the answers of one round together. `before` is where an earlier round found it on and
-/// proved it off; `seen` tells which hypervisors had it when last asked.
+/// proved it off; `sighting` tells what is remembered of a silent hypervisor.
 #[must_use]
 pub fn settle(
     answers: &[Answer<LocalOff>],
     stage: Stage,
     before: Option<Acted>,
-    seen: impl Fn(usize) -> bool,
+    sighting: impl Fn(usize) -> Sighting,
 ) -> RoundVerdict {
     let unfinished = answers.iter().any(|answer| match answer {
         Answer::Acting => true,
@@ -277,12 +280,16 @@ pub fn settle(
         };
     }
     let Some(latest) = acted.or(before) else {
-        return nothing_was_on(answers, stage, seen);
+        return nothing_was_on(answers, stage, sighting);
     };
-    let silent = answers.iter().any(|answer| answer.got().is_none());
-    if silent && !latest.by_us {
+    let mut silent = (0..).zip(answers).filter(|(_, a)| a.got().is_none());
+    if !latest.by_us && silent.clone().next().is_some() {
         // It went by itself, perhaps to the one that is silent.
         return RoundVerdict::Doubt(Doubt::Unheard);
+    }
+    if silent.any(|(host, _)| sighting(host) == Sighting::Active) {
+        // One copy is off; the one at the silent hypervisor was on as well.
+        return RoundVerdict::Doubt(Doubt::SeenElsewhere);
     }
     // A lone hypervisor's proof is the end of it. Among several the domain may have been on its
     // way from one to another: they are asked again.
@@ -310,10 +317,10 @@ fn acted(answers: &[Answer<LocalOff>]) -> Option<Acted> {
 fn nothing_was_on(
     answers: &[Answer<LocalOff>],
     stage: Stage,
-    seen: impl Fn(usize) -> bool,
+    sighting: impl Fn(usize) -> Sighting,
 ) -> RoundVerdict {
     if answers.contains(&Answer::Got(LocalOff::WasOff)) {
-        return match off_elsewhere(answers, stage, seen) {
+        return match off_elsewhere(answers, stage, sighting) {
             Elsewhere::Wait => RoundVerdict::Wait,
             Elsewhere::Doubt => RoundVerdict::Doubt(Doubt::SeenElsewhere),
             Elsewhere::Fine => RoundVerdict::Off { acted: None },

@@ -38,7 +38,7 @@ fn nothing_seen() -> Sightings {
 
 fn seen_on_second() -> Sightings {
     let mut sightings = Sightings::new(2);
-    sightings.saw(1, X);
+    sightings.saw(1, X, Activity::On);
     sightings
 }
 
@@ -47,7 +47,12 @@ const SILENCES: [Answer<Vec<DomainCopy>>; 3] = [Answer::Pending, Answer::Down, A
 #[test]
 fn active_copy_decides_at_once_whatever_the_others_do() {
     for silence in SILENCES {
-        let verdict = resolve(&[on(X), silence], Stage::Grace, &seen_on_second());
+        let verdict = resolve(
+            &[on(X), silence],
+            Stage::Grace,
+            &seen_on_second(),
+            Moment::ZERO,
+        );
         assert_eq!(known(&verdict), Some(Activity::On));
     }
 }
@@ -56,17 +61,22 @@ fn active_copy_decides_at_once_whatever_the_others_do() {
 fn shut_off_copy_waits_for_a_pending_hypervisor_during_the_grace_only() {
     let answers = [off(X), Answer::Pending];
     assert_eq!(
-        resolve(&answers, Stage::Grace, &nothing_seen()),
+        resolve(&answers, Stage::Grace, &nothing_seen(), Moment::ZERO),
         Verdict::Wait
     );
-    let verdict = resolve(&answers, Stage::Patience, &nothing_seen());
+    let verdict = resolve(&answers, Stage::Patience, &nothing_seen(), Moment::ZERO);
     assert_eq!(known(&verdict), Some(Activity::Off));
 }
 
 #[test]
 fn dead_hypervisor_harms_no_domain_that_it_never_had() {
     for silence in [Answer::Down, Answer::Hung] {
-        let verdict = resolve(&[off(X), silence], Stage::Grace, &nothing_seen());
+        let verdict = resolve(
+            &[off(X), silence],
+            Stage::Grace,
+            &nothing_seen(),
+            Moment::ZERO,
+        );
         assert_eq!(known(&verdict), Some(Activity::Off));
     }
 }
@@ -74,22 +84,37 @@ fn dead_hypervisor_harms_no_domain_that_it_never_had() {
 #[test]
 fn domain_seen_on_a_silent_hypervisor_is_in_doubt() {
     for silence in SILENCES {
-        let verdict = resolve(&[off(X), silence], Stage::Over, &seen_on_second());
+        let verdict = resolve(
+            &[off(X), silence],
+            Stage::Over,
+            &seen_on_second(),
+            Moment::ZERO,
+        );
         assert_eq!(verdict, Verdict::Doubt(Doubt::SeenElsewhere));
     }
     let down = [off(X), Answer::Down];
     assert_eq!(
-        resolve(&down, Stage::Patience, &seen_on_second()),
+        resolve(&down, Stage::Patience, &seen_on_second(), Moment::ZERO),
         Verdict::Wait
     );
 }
 
 #[test]
 fn unknown_needs_every_answer() {
-    let verdict = resolve(&[absent(), absent()], Stage::Grace, &nothing_seen());
+    let verdict = resolve(
+        &[absent(), absent()],
+        Stage::Grace,
+        &nothing_seen(),
+        Moment::ZERO,
+    );
     assert_eq!(verdict, Verdict::Unknown);
     for silence in SILENCES {
-        let verdict = resolve(&[absent(), silence], Stage::Over, &nothing_seen());
+        let verdict = resolve(
+            &[absent(), silence],
+            Stage::Over,
+            &nothing_seen(),
+            Moment::ZERO,
+        );
         assert_eq!(verdict, Verdict::Doubt(Doubt::Unheard));
     }
 }
@@ -98,12 +123,12 @@ fn unknown_needs_every_answer() {
 fn unknown_domain_waits_for_a_restart_but_not_for_a_hang() {
     let down = [absent(), Answer::Down];
     assert_eq!(
-        resolve(&down, Stage::Patience, &nothing_seen()),
+        resolve(&down, Stage::Patience, &nothing_seen(), Moment::ZERO),
         Verdict::Wait
     );
     let hung = [absent(), Answer::Hung];
     assert_eq!(
-        resolve(&hung, Stage::Grace, &nothing_seen()),
+        resolve(&hung, Stage::Grace, &nothing_seen(), Moment::ZERO),
         Verdict::Doubt(Doubt::Unheard)
     );
 }
@@ -118,14 +143,19 @@ fn two_domains_of_one_name_are_ambiguous() {
             copy(Y, Activity::Off),
         ])],
     ] {
-        let verdict = resolve(&answers, Stage::Grace, &nothing_seen());
+        let verdict = resolve(&answers, Stage::Grace, &nothing_seen(), Moment::ZERO);
         assert!(matches!(verdict, Verdict::Ambiguous(of) if of.len() == 2));
     }
 }
 
 #[test]
 fn copies_of_one_domain_are_on_if_one_is() {
-    let verdict = resolve(&[off(X), on(X)], Stage::Grace, &nothing_seen());
+    let verdict = resolve(
+        &[off(X), on(X)],
+        Stage::Grace,
+        &nothing_seen(),
+        Moment::ZERO,
+    );
     assert_eq!(known(&verdict), Some(Activity::On));
 }
 
@@ -142,7 +172,7 @@ const fn by_us(host: usize) -> Acted {
 }
 
 fn first_round(answers: &[Answer<LocalOff>], stage: Stage) -> RoundVerdict {
-    settle(answers, stage, None, |_| false)
+    settle(answers, stage, None, |_| Sighting::None)
 }
 
 #[test]
@@ -163,7 +193,9 @@ fn among_several_a_proof_is_checked_by_another_round() {
         RoundVerdict::Again(by_us(1))
     );
     assert_eq!(
-        settle(&[ABSENT, WAS_OFF], Stage::Grace, Some(by_us(1)), |_| false),
+        settle(&[ABSENT, WAS_OFF], Stage::Grace, Some(by_us(1)), |_| {
+            Sighting::None
+        }),
         RoundVerdict::Off {
             acted: Some(by_us(1))
         }
@@ -201,11 +233,34 @@ fn destroyed_copy_needs_no_word_from_a_dead_hypervisor() {
             &[WAS_OFF, Answer::Hung],
             Stage::Grace,
             Some(by_us(0)),
-            |_| true
+            |_| Sighting::Possible
         ),
         RoundVerdict::Off {
             acted: Some(by_us(0))
         }
+    );
+}
+
+#[test]
+fn destroyed_copy_is_not_the_whole_truth_while_another_was_seen_running_where_silence_is() {
+    let active = |host| {
+        if host == 1 {
+            Sighting::Active
+        } else {
+            Sighting::None
+        }
+    };
+    for silence in [Answer::Down, Answer::Hung] {
+        for (first, before) in [(DESTROYED, None), (WAS_OFF, Some(by_us(0)))] {
+            assert_eq!(
+                settle(&[first, silence.clone()], Stage::Grace, before, active),
+                RoundVerdict::Doubt(Doubt::SeenElsewhere)
+            );
+        }
+    }
+    assert_eq!(
+        settle(&[ABSENT, DESTROYED], Stage::Grace, None, active),
+        RoundVerdict::Again(by_us(1))
     );
 }
 
@@ -221,11 +276,15 @@ fn vanished_domain_may_be_on_a_silent_hypervisor() {
         by_us: false,
     });
     assert_eq!(
-        settle(&[ABSENT, Answer::Hung], Stage::Grace, vanished, |_| false),
+        settle(&[ABSENT, Answer::Hung], Stage::Grace, vanished, |_| {
+            Sighting::None
+        }),
         RoundVerdict::Doubt(Doubt::Unheard)
     );
     assert_eq!(
-        settle(&[ABSENT, DESTROYED], Stage::Grace, vanished, |_| false),
+        settle(&[ABSENT, DESTROYED], Stage::Grace, vanished, |_| {
+            Sighting::None
+        }),
         RoundVerdict::Again(by_us(1))
     );
 }
@@ -245,8 +304,13 @@ fn off_already_follows_the_rules_of_a_shut_off_copy() {
         RoundVerdict::Off { acted: None }
     );
     assert_eq!(
-        settle(&[WAS_OFF, Answer::Hung], Stage::Grace, None, |host| host
-            == 1),
+        settle(&[WAS_OFF, Answer::Hung], Stage::Grace, None, |host| {
+            if host == 1 {
+                Sighting::Possible
+            } else {
+                Sighting::None
+            }
+        }),
         RoundVerdict::Doubt(Doubt::SeenElsewhere)
     );
     assert_eq!(

@@ -14,14 +14,14 @@ use tracing::{debug, error, info};
 use super::CancelFlag;
 use super::connection::{Fault, Found};
 use super::host::Common;
-use super::lanes::Place;
+use super::lanes::{Place, UnderWay};
 use super::pool::Ticket;
 use super::worker::Worker;
 use crate::clock::Clock;
 
-/// How long the start of a domain that a reboot turned off is tried while its hypervisor can't be
-/// reached.
-const START_WITHIN: Duration = Duration::from_secs(10);
+/// How long after the proof of "off" the second half of a reboot may begin, and is tried while its
+/// hypervisor can't be reached. Then the domain's turn is given up.
+pub(super) const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Pause between such tries.
 const START_AGAIN: Duration = Duration::from_millis(500);
@@ -138,11 +138,11 @@ impl OffJob {
         let look = match looked {
             Ok(None) => Look::Absent,
             Ok(Some(found)) => {
-                // A number of another connection, and so perhaps of another libvirtd, says nothing.
                 let known = self.found.as_ref();
-                let same =
-                    known.is_none_or(|known| Arc::ptr_eq(&known.connection, &found.connection));
-                let instance = found.instance.filter(|_| same);
+                if known.is_some_and(|known| !Arc::ptr_eq(&known.connection, &found.connection)) {
+                    self.machine.changed_connection();
+                }
+                let instance = found.instance;
                 let activity = found.copy.activity;
                 self.found = Some(found);
                 match activity {
@@ -198,8 +198,8 @@ fn look(worker: &mut Worker, uuid: Uuid) -> Result<Option<Found>, Fault> {
     let found = worker.ask(|connection| connection.look(uuid))?;
     if worker.host.common.several {
         let (mut sightings, host) = (worker.host.common.sightings(), worker.host.index);
-        match found {
-            Some(_) => sightings.saw(host, uuid),
+        match &found {
+            Some(found) => sightings.saw(host, uuid, found.copy.activity),
             None => sightings.missed(host, uuid),
         }
     }
@@ -238,6 +238,9 @@ pub(super) enum Start {
     Ordered(Arc<Ticket>),
     /// The second half of a reboot.
     Again {
+        /// Who takes it decides: the job, or the one who counts it as failed because it was not
+        /// taken up in time.
+        ticket: Arc<Ticket>,
         /// The domain's turn, held to the end.
         place: Arc<Place>,
         /// Its name, for the permission.
@@ -256,6 +259,7 @@ pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Starte
             Start::Ordered(_) => None,
             Start::Again { place, .. } => Some(Arc::clone(place)),
         },
+        under_way: None,
     };
     loop {
         let fault = match try_start(worker, change, how, &mut starting) {
@@ -279,6 +283,24 @@ pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Starte
 struct Starting {
     created: bool,
     place: Option<Arc<Place>>,
+    /// From the first call that creates to the end.
+    under_way: Option<UnderWay>,
+}
+
+impl Starting {
+    /// Whether a call that creates may be made: asked right before each.
+    fn may_create(&mut self, change: &Change, how: &Start) -> bool {
+        if let (Start::Ordered(ticket), None) = (how, &self.place) {
+            self.place = change.begin(ticket);
+        }
+        let Some(place) = &self.place else {
+            return false;
+        };
+        if self.under_way.is_none() {
+            self.under_way = place.begin_start();
+        }
+        self.under_way.is_some() && place.has_turn()
+    }
 }
 
 /// One try: look, create unless it is on, look again.
@@ -303,7 +325,7 @@ fn try_start(
                 message: "libvirt started the domain, and it is off again".to_owned(),
             });
         }
-        let result = match create(worker, change, (how, &mut starting.place), found.as_ref()) {
+        let result = match create(worker, change, (how, starting), found.as_ref()) {
             Ok(result) => result,
             Err(refused) => return Ok(refused),
         };
@@ -325,7 +347,7 @@ fn try_start(
 fn create(
     worker: &mut Worker,
     change: &Change,
-    (how, held): (&Start, &mut Option<Arc<Place>>),
+    (how, starting): (&Start, &mut Starting),
     found: Option<&Found>,
 ) -> Result<Result<(), Fault>, Started> {
     let identity = match (found, how) {
@@ -337,8 +359,8 @@ fn create(
         (None, Start::Ordered(_)) => return Ok(Err(gone())),
     };
     let grant = change.grant(&identity).map_err(|_| Started::Denied)?;
-    if let (Start::Ordered(ticket), None) = (how, &held) {
-        *held = Some(change.begin(ticket).ok_or(Started::NotBegun)?);
+    if !starting.may_create(change, how) {
+        return Err(Started::NotBegun);
     }
     Ok(match (found, how) {
         (Some(found), _) => worker.change(found, |connection| connection.create(&grant, found)),

@@ -8,10 +8,12 @@ use fence_proto::fencing::{
 };
 use fence_proto::{Action, Moment, Reason, Reply};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, error};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, error, warn};
 
-use super::act::{Change, OffReport, Start, Started, count_failed_start, make_off, start};
+use super::act::{
+    Change, OffReport, START_WITHIN, Start, Started, count_failed_start, make_off, start,
+};
 use super::orders::{MARGIN, Task};
 use super::pool::{Lane, Ticket};
 use super::questions::Target;
@@ -21,6 +23,13 @@ use super::{CancelFlag, Inner, Outcome};
 
 /// How long the answer to a reboot waits for the start, once the domain is proven off.
 const START_WAIT: Duration = Duration::from_secs(5);
+
+/// How long after its answer was due an order keeps the domain to itself, when a call of it does
+/// not return.
+const TURN_KEPT: Duration = Duration::from_secs(5);
+
+/// Pause between looks whether a start that hangs has come to an end.
+const START_ENDS: Duration = Duration::from_millis(20);
 
 /// Rounds of "make sure it is off everywhere" before an order fails.
 const MAX_ROUNDS: usize = 4;
@@ -43,6 +52,7 @@ impl Inner {
             }
             Err(_) => return Outcome::Dropped(Reason::OrderExpired),
         };
+        place.keep_until(deadline + TURN_KEPT);
         let due = task.answer_by.since_epoch().saturating_sub(MARGIN);
         let change = Arc::new(Change {
             uuid: target.uuid,
@@ -65,12 +75,14 @@ impl Inner {
         if task.action == Action::On {
             return self.on(&change, &target.name, deadline).await;
         }
-        let report = match self.off(&change, deadline).await {
+        let report = match self.off_for_good(&change, deadline).await {
             Ok(report) => report,
             Err(outcome) => return outcome,
         };
         if let (Some((host, report)), Action::Reboot) = (report, task.action) {
+            place.keep_until(Instant::now() + START_WITHIN);
             let how = Start::Again {
+                ticket: Arc::default(),
                 place,
                 name: report.name.unwrap_or_default(),
                 definition: report.definition,
@@ -78,6 +90,32 @@ impl Inner {
             self.start_again(&change, host, how, deadline).await;
         }
         Outcome::Reply(Reply::Success)
+    }
+
+    /// Off everywhere, with proof, and no start of the domain under way that may undo it: one that
+    /// was begun here and has not returned, whose order has lost its turn.
+    async fn off_for_good(
+        &self,
+        change: &Arc<Change>,
+        deadline: Instant,
+    ) -> Result<Option<(usize, OffReport)>, Outcome> {
+        let mut acted = None;
+        loop {
+            // Before the proof: a start that ends during it may have come after a look.
+            let starting = self.lanes.is_starting(change.uuid);
+            acted = self.off(change, deadline).await?.or(acted);
+            if !starting {
+                return Ok(acted);
+            }
+            warn!(uuid = %change.uuid, seqno = change.seqno, "a start of the domain has not returned yet; waiting for it");
+            while self.lanes.is_starting(change.uuid) {
+                if Instant::now() >= deadline {
+                    error!(uuid = %change.uuid, seqno = change.seqno, "nobody knows whether the domain stays off: a start of it does not return");
+                    return Err(Outcome::Reply(Reply::Failure));
+                }
+                sleep(START_ENDS).await;
+            }
+        }
     }
 
     /// Off everywhere, with proof. Tells where it was on, if it was.
@@ -136,8 +174,9 @@ impl Inner {
                 .map(|answer| answer.map(|report| report.local))
                 .collect();
             let sightings = self.common.sightings();
-            let seen = |host| sightings.has_seen(host, change.uuid);
-            match settle(&locals, stage, before, seen) {
+            let now = self.clock.now();
+            let sighting = |host| sightings.of(host, change.uuid, now);
+            match settle(&locals, stage, before, sighting) {
                 RoundVerdict::Wait => None,
                 verdict => Some((verdict, answers.to_vec())),
             }
@@ -181,7 +220,7 @@ impl Inner {
         });
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
         let judged = survey.judged(Timing::until(deadline), |answers, stage| {
-            let verdict = resolve(answers, stage, &self.common.sightings());
+            let verdict = resolve(answers, stage, &self.common.sightings(), self.clock.now());
             let has_it = |answer: &Answer<Vec<DomainCopy>>| {
                 answer.got().is_some_and(|copies| !copies.is_empty())
             };
@@ -219,10 +258,13 @@ impl Inner {
         Outcome::Reply(match started {
             Some(Started::On) => Reply::Success,
             Some(Started::Denied) => Reply::PermissionDenied,
-            Some(Started::NotBegun) => match change.begun.get() {
-                Some(Err(reason)) => return Outcome::Dropped(*reason),
-                _ => Reply::Failure,
-            },
+            Some(Started::NotBegun) => {
+                if let Some(Err(reason)) = change.begun.get() {
+                    return Outcome::Dropped(*reason);
+                }
+                error!(uuid = %change.uuid, seqno = change.seqno, "not started: the order's time is over, or an earlier start has not returned");
+                Reply::Failure
+            }
             Some(Started::Failed) => Reply::Failure,
             None => {
                 error!(uuid = %change.uuid, seqno = change.seqno, "the domain did not start in time");
@@ -234,14 +276,27 @@ impl Inner {
     /// The second half of a reboot. Whatever becomes of it, the domain is fenced; the answer waits
     /// a few seconds for it and no longer.
     async fn start_again(&self, change: &Arc<Change>, host: usize, how: Start, deadline: Instant) {
-        let Some(receiver) = self.submit_start(change, host, how) else {
+        let begin_by = Instant::now() + START_WITHIN;
+        let ticket = match &how {
+            Start::Ordered(ticket) | Start::Again { ticket, .. } => Arc::clone(ticket),
+        };
+        let Some(mut receiver) = self.submit_start(change, host, how) else {
             let why = "its hypervisor takes no calls";
             return count_failed_start(&self.common, change.uuid, change.seqno, why);
         };
-        let wait = START_WAIT.min(deadline.saturating_duration_since(Instant::now()));
-        if timeout(wait, receiver).await.is_err() {
-            debug!(uuid = %change.uuid, seqno = change.seqno, "answering before the start is over");
+        let wait = deadline.min(Instant::now() + START_WAIT);
+        if timeout_at(wait, &mut receiver).await.is_ok() {
+            return;
         }
+        debug!(uuid = %change.uuid, seqno = change.seqno, "answering before the start is over");
+        let change = Arc::clone(change);
+        tokio::spawn(async move {
+            let over = timeout_at(begin_by, receiver).await.is_ok();
+            if !over && ticket.take() {
+                let why = "its hypervisor has not taken up the start in time";
+                count_failed_start(&change.common, change.uuid, change.seqno, why);
+            }
+        });
     }
 
     fn submit_start(
@@ -253,16 +308,16 @@ impl Inner {
         let (sender, receiver) = oneshot::channel();
         let change = Arc::clone(change);
         let job = Box::new(move |worker: &mut Worker| {
-            let wanted = match &how {
-                Start::Ordered(ticket) => ticket.take(),
-                Start::Again { .. } => true,
-            };
-            if !wanted {
+            let (Start::Ordered(ticket) | Start::Again { ticket, .. }) = &how;
+            if !ticket.take() {
                 return;
             }
             let started = start(worker, &change, &how);
             if matches!(how, Start::Again { .. }) && started != Started::On {
-                let why = "starting it failed";
+                let why = match started {
+                    Started::NotBegun => "its start could not begin in time",
+                    _ => "starting it failed",
+                };
                 count_failed_start(&change.common, change.uuid, change.seqno, why);
             }
             drop(how);

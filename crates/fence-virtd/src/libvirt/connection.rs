@@ -220,17 +220,27 @@ impl Connection {
             entries(&domains)
         } else {
             let (front, back) = domains.split_at(domains.len() / 2);
-            thread::scope(|scope| {
-                let helper = scope.spawn(|| entries(back));
-                let mut all = entries(front);
-                all.extend(helper.join().unwrap_or_default());
-                all
-            })
+            in_two_threads(thread::Builder::new(), front, back, entries)
         };
         if entries.len() != domains.len() {
             return Err(self.fault(&Error::last_error()));
         }
         Ok((entries, Handles(domains)))
+    }
+
+    /// What there is and whether it is on, by one call.
+    pub(super) fn inventory(&self) -> Result<Vec<(Uuid, Activity)>, Fault> {
+        let domains = self.connect.list_all_domains(0);
+        let domains = domains.map_err(|error| self.fault(&error))?;
+        let known = domains.iter().map(|domain| {
+            let activity = match domain.get_id() {
+                Some(_) => Activity::On,
+                None => Activity::Off,
+            };
+            Ok((Uuid(*domain.get_uuid()?.as_bytes()), activity))
+        });
+        let known: Result<_, Error> = known.collect();
+        known.map_err(|error| self.fault(&error))
     }
 
     fn describe(self: &Arc<Self>, domain: Result<Domain, Error>) -> Result<Option<Found>, Fault> {
@@ -307,6 +317,25 @@ pub(super) fn by_name(one: &Entry, other: &Entry) -> Ordering {
     names.then_with(|| one.uuid.cmp(&other.uuid))
 }
 
+/// Reads `back` on a thread like `helper`; on this one, after `front`, where there is no thread to
+/// be had.
+fn in_two_threads<T: Sync, R: Send>(
+    helper: thread::Builder,
+    front: &[T],
+    back: &[T],
+    read: impl Fn(&[T]) -> Vec<R> + Sync,
+) -> Vec<R> {
+    thread::scope(|scope| {
+        let helper = helper.spawn_scoped(scope, || read(back));
+        let mut all = read(front);
+        all.extend(match helper {
+            Ok(helper) => helper.join().unwrap_or_default(),
+            Err(_) => read(back),
+        });
+        all
+    })
+}
+
 /// A paused domain is on, and so it is listed (row L9): agents print `on` for this state only.
 fn entries(domains: &[Domain]) -> Vec<Entry> {
     let entry = |domain: &Domain| {
@@ -326,6 +355,16 @@ fn entries(domains: &[Domain]) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_list_is_complete_with_and_without_a_second_thread() {
+        let read = |items: &[u8]| items.to_vec();
+        let all = in_two_threads(thread::Builder::new(), &[1, 2], &[3], read);
+        assert_eq!(all, [1, 2, 3]);
+        // No machine has room for that stack.
+        let impossible = thread::Builder::new().stack_size(1 << 47);
+        assert_eq!(in_two_threads(impossible, &[1], &[2, 3], read), [1, 2, 3]);
+    }
 
     #[test]
     fn uris_are_told_apart_by_where_they_lead() {

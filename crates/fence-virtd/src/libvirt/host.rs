@@ -1,7 +1,7 @@
 //! One configured hypervisor: its connections, its threads, and whether it can be reached.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::connection::{Connection, Fault, Reach};
 use super::pool::{Job, Lane, NotTaken, Pool, STACK, Shape};
+use crate::clock::Clock;
 
 /// Threads for questions, per hypervisor. libvirtd serves five requests of one client at a time,
 /// and each thread has a connection of its own.
@@ -18,6 +19,7 @@ const ASK: Shape = Shape {
     threads: 4,
     keeps_one: true,
     stuck_after: Some(HUNG_AFTER),
+    replaced_after: None,
 };
 
 /// Threads for changes, per hypervisor: destroying takes a tenth of a second to fifteen seconds.
@@ -25,6 +27,7 @@ const ACT: Shape = Shape {
     threads: 16,
     keeps_one: false,
     stuck_after: None,
+    replaced_after: Some(Duration::from_secs(20)),
 };
 
 /// A question that takes longer means that the hypervisor hangs.
@@ -72,6 +75,7 @@ pub(super) struct Common {
     pub closed: AtomicBool,
     /// Whether there is more than one hypervisor, so that sightings matter.
     pub several: bool,
+    pub clock: Clock,
 }
 
 impl Common {
@@ -98,6 +102,10 @@ pub(super) struct Host {
     last_try: Mutex<Option<Instant>>,
     keeper: Mutex<bool>,
     wake_keeper: Condvar,
+    /// The list that is being taken.
+    inventory: Mutex<Weak<()>>,
+    /// It was said that this hypervisor is not known.
+    unknown: AtomicBool,
     ask: Pool,
     act: Pool,
     pub common: Arc<Common>,
@@ -116,6 +124,8 @@ impl Host {
             last_try: Mutex::default(),
             keeper: Mutex::default(),
             wake_keeper: Condvar::new(),
+            inventory: Mutex::default(),
+            unknown: AtomicBool::new(false),
             ask: Pool::new(ASK),
             act: Pool::new(ACT),
             common: Arc::clone(common),
@@ -167,7 +177,13 @@ impl Host {
             Lane::Act => self.act.submit(self, lane, job),
         };
         match taken {
-            Err(NotTaken::Stuck) => self.hangs(),
+            Err(NotTaken::Stuck) if lane == Lane::Ask => self.hangs(),
+            Err(NotTaken::Stuck) => {
+                error!(
+                    uri = self.name(),
+                    "too many calls to libvirt that change domains do not return; one more is refused"
+                );
+            }
             Err(NotTaken::Busy) => {
                 warn!(
                     uri = self.name(),
@@ -188,8 +204,33 @@ impl Host {
                 uri = self.name(),
                 "the hypervisor does not answer; orders for its domains fail until it does"
             );
+            self.warn_if_unknown();
         }
         self.keep(PROBE.0, Backoff::new(PROBE.0 * 2, PROBE.1));
+    }
+
+    /// Nothing comes into doubt by the silence of a hypervisor that has never answered.
+    fn warn_if_unknown(&self) {
+        if !self.common.several || self.common.sightings().knows(self.index) {
+            return;
+        }
+        if !self.unknown.swap(true, Ordering::Relaxed) {
+            warn!(
+                uri = self.name(),
+                "this hypervisor has not answered since the daemon's start: a domain that is off on another one is taken for off without asking it"
+            );
+        }
+    }
+
+    /// To be held while a list is taken; `None` while one is.
+    pub(super) fn begin_inventory(&self) -> Option<Arc<()>> {
+        let mut inventory = lock(&self.inventory);
+        if inventory.strong_count() > 0 {
+            return None;
+        }
+        let token = Arc::new(());
+        *inventory = Arc::downgrade(&token);
+        Some(token)
     }
 
     /// A call was answered: it does not hang (any more).
@@ -214,6 +255,8 @@ impl Host {
 
     fn back(&self) {
         self.ask.write_off_stuck();
+        *lock(&self.inventory) = Weak::new();
+        self.common.sightings().is_back(self.index);
         self.wake_keeper.notify_all();
     }
 
@@ -224,6 +267,7 @@ impl Host {
                 uri = self.name(),
                 "the hypervisor can't be reached: {fault}; retrying"
             );
+            self.warn_if_unknown();
         }
         self.keep(RECONNECT.0, Backoff::new(RECONNECT.0 * 2, RECONNECT.1));
     }
@@ -250,9 +294,10 @@ impl Host {
     fn open(self: &Arc<Self>) -> Result<Arc<Connection>, Fault> {
         let opened = Connection::open(&self.uri, self.reach).and_then(|connection| {
             if self.common.several && *self.link.borrow() != Link::Up {
-                let (entries, _handles) = connection.list()?;
-                let uuids = entries.iter().map(|entry| entry.uuid);
-                self.common.sightings().listed(self.index, uuids);
+                let asked = self.common.clock.now();
+                let domains = connection.inventory()?;
+                let mut sightings = self.common.sightings();
+                sightings.listed(self.index, asked, domains);
             }
             Ok(connection)
         });

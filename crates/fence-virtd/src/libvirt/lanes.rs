@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fence_proto::Uuid;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::error;
 
 /// Orders that may wait for one domain.
 const MAX_WAITING: usize = 32;
@@ -17,6 +20,8 @@ struct Lane {
     turn: Arc<AsyncMutex<()>>,
     /// Holders and waiters.
     users: usize,
+    /// A start of the domain is under way: a call that may yet be executed.
+    starting: bool,
 }
 
 #[derive(Default)]
@@ -39,20 +44,54 @@ pub(super) struct Crowded;
 pub(super) struct Place {
     lanes: Lanes,
     uuid: Uuid,
-    turn: Option<OwnedMutexGuard<()>>,
+    turn: Mutex<Turn>,
 }
+
+#[derive(Default)]
+struct Turn {
+    guard: Option<OwnedMutexGuard<()>>,
+    /// What gives it up when its time is over.
+    timer: Option<AbortHandle>,
+}
+
+/// A start that may be executed at any moment until this is dropped.
+pub(super) struct UnderWay(Arc<Place>);
 
 impl Lanes {
     /// Waits for the domain's turn, first come first served. Dropping the future leaves the queue.
     pub(super) async fn enter(&self, uuid: Uuid) -> Result<Place, Crowded> {
         let turn = self.join(uuid)?;
-        let mut place = Place {
+        let place = Place {
             lanes: self.clone(),
             uuid,
-            turn: None,
+            turn: Mutex::default(),
         };
-        place.turn = Some(turn.lock_owned().await);
+        let guard = turn.lock_owned().await;
+        place.turn().guard = Some(guard);
         Ok(place)
+    }
+
+    /// Waits, until `limit` at most, for the orders that have or await the domain now. True if there
+    /// was one.
+    pub(super) async fn settled(&self, uuid: Uuid, limit: Instant) -> bool {
+        let turn = self
+            .table()
+            .lanes
+            .get(&uuid)
+            .map(|lane| Arc::clone(&lane.turn));
+        match turn {
+            Some(turn) => {
+                drop(timeout_at(limit, turn.lock()).await);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a start of the domain was begun and may still be executed.
+    pub(super) fn is_starting(&self, uuid: Uuid) -> bool {
+        let table = self.table();
+        table.lanes.get(&uuid).is_some_and(|lane| lane.starting)
     }
 
     fn join(&self, uuid: Uuid) -> Result<Arc<AsyncMutex<()>>, Crowded> {
@@ -73,10 +112,70 @@ impl Lanes {
     }
 }
 
+impl Place {
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn is given up at `until` even if a call that does not return keeps this place: an
+    /// order that comes later may do what this one could not. Replaces an earlier limit.
+    pub(super) fn keep_until(self: &Arc<Self>, until: Instant) {
+        let place = Arc::downgrade(self);
+        let timer = tokio::spawn(async move {
+            sleep_until(until).await;
+            if let Some(place) = place.upgrade() {
+                place.give_up();
+            }
+        });
+        let before = self.turn().timer.replace(timer.abort_handle());
+        if let Some(before) = before {
+            before.abort();
+        }
+    }
+
+    /// Lets the next order in. From here on nothing may be started from this place.
+    pub(super) fn give_up(&self) {
+        if self.turn().guard.take().is_some() {
+            error!(uuid = %self.uuid, "a call to libvirt for this domain does not return; other orders for the domain are let in");
+        }
+    }
+
+    /// Whether the domain is this place's.
+    pub(super) fn has_turn(&self) -> bool {
+        self.turn().guard.is_some()
+    }
+
+    /// To be held while the domain is being started. `None` if the turn was given up, or if an
+    /// earlier start is under way still.
+    pub(super) fn begin_start(self: &Arc<Self>) -> Option<UnderWay> {
+        let turn = self.turn();
+        turn.guard.as_ref()?;
+        let mut table = self.lanes.table();
+        let lane = table.lanes.get_mut(&self.uuid)?;
+        if std::mem::replace(&mut lane.starting, true) {
+            return None;
+        }
+        Some(UnderWay(Arc::clone(self)))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut table = self.0.lanes.table();
+        if let Some(lane) = table.lanes.get_mut(&self.0.uuid) {
+            lane.starting = false;
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut table = self.lanes.table();
-        self.turn = None;
+        let turn = std::mem::take(&mut *self.turn());
+        if let Some(timer) = turn.timer {
+            timer.abort();
+        }
+        drop(turn.guard);
         table.users = table.users.saturating_sub(1);
         if let Some(lane) = table.lanes.get_mut(&self.uuid) {
             lane.users = lane.users.saturating_sub(1);
@@ -92,6 +191,7 @@ mod tests {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     use super::*;
 
@@ -113,6 +213,45 @@ mod tests {
         assert!(now(lanes.enter(B)).is_some());
         drop(first);
         assert!(now(lanes.enter(A)).is_some());
+    }
+
+    #[test]
+    fn turn_that_is_given_up_goes_to_the_next_although_its_place_is_kept() {
+        let lanes = Lanes::default();
+        let stuck = now(lanes.enter(A)).unwrap().unwrap();
+        assert!(now(lanes.enter(A)).is_none());
+        stuck.give_up();
+        let next = now(lanes.enter(A));
+        assert!(next.is_some() && !stuck.has_turn());
+        assert!(now(lanes.enter(A)).is_none());
+        drop(stuck);
+        assert!(now(lanes.enter(A)).is_none());
+    }
+
+    #[test]
+    fn start_is_under_way_until_it_ends_and_none_begins_without_the_turn_or_beside_it() {
+        let lanes = Lanes::default();
+        let first = Arc::new(now(lanes.enter(A)).unwrap().unwrap());
+        let start = first.begin_start();
+        assert!(start.is_some() && lanes.is_starting(A) && !lanes.is_starting(B));
+        first.give_up();
+        let second = Arc::new(now(lanes.enter(A)).unwrap().unwrap());
+        assert!(second.begin_start().is_none());
+        drop(start);
+        assert!(!lanes.is_starting(A));
+        assert!(first.begin_start().is_none());
+        assert!(second.begin_start().is_some());
+    }
+
+    #[tokio::test]
+    async fn turn_is_given_up_when_its_time_is_over() {
+        let lanes = Lanes::default();
+        let stuck = Arc::new(lanes.enter(A).await.unwrap());
+        let began = Instant::now();
+        stuck.keep_until(began + Duration::from_millis(20));
+        stuck.keep_until(began + Duration::from_millis(100));
+        assert!(lanes.enter(A).await.is_ok());
+        assert!(began.elapsed() >= Duration::from_millis(100));
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //!   only until it is known to be dead or to hang. Where it may have the domain in question, the
 //!   answer is failure.
 //! - Orders that change one domain are carried out one after another, those for different domains
-//!   at the same time. `status` waits for nobody.
+//!   at the same time. An order whose call to libvirt never returns gives its turn up, and what it
+//!   may yet start is no success of a later `off`. `status` that finds a domain off waits two seconds at most
+//!   for an order that is changing it, and asks again.
 //! - `monitor` tells whether fencing can work: it fails if any configured hypervisor does not
 //!   answer. `list` fails likewise rather than leave domains out: a cluster manager keeps the
 //!   targets it knew when a list fails, and forgets those that a shorter list lacks.
@@ -18,6 +20,7 @@ mod changes;
 mod connection;
 mod ffi;
 mod host;
+mod inventory;
 mod lanes;
 mod orders;
 mod pool;
@@ -114,11 +117,16 @@ impl LibvirtBackend {
             sightings: Mutex::new(Sightings::new(uris.len())),
             closed: AtomicBool::new(false),
             several: uris.len() > 1,
+            clock,
         });
         let hosts = uris.iter().enumerate();
         let hosts = hosts.map(|(index, uri)| Host::start(index, uri, &common));
+        let hosts: Vec<_> = hosts.collect();
+        if common.several {
+            inventory::keep(&hosts, &common);
+        }
         Self(Arc::new(Inner {
-            hosts: hosts.collect(),
+            hosts,
             common,
             lanes: Lanes::default(),
             access,

@@ -14,6 +14,9 @@ use super::{CancelFlag, Inner, LibvirtBackend, Outcome};
 /// The answer is given so long before it is due.
 pub(super) const MARGIN: Duration = Duration::from_millis(100);
 
+/// How long `status` waits for an order that is changing the domain.
+const CHANGE_WAIT: Duration = Duration::from_secs(2);
+
 /// An order, unpacked.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
@@ -61,11 +64,7 @@ impl Inner {
             Action::Null => Outcome::Reply(Reply::Failure),
             Action::Monitor => Outcome::Reply(self.monitor(timing).await),
             Action::List => self.list(&task, timing).await,
-            Action::Status => match self.target(&task, timing).await {
-                Ok(target) if target.activity == Activity::On => Outcome::Reply(Reply::Success),
-                Ok(_) => Outcome::Reply(Reply::Off),
-                Err(reply) => Outcome::Reply(reply),
-            },
+            Action::Status => Outcome::Reply(self.status(&task, timing).await),
             Action::Off | Action::On | Action::Reboot => {
                 if self.common.is_closed() {
                     return Outcome::Dropped(Reason::ShuttingDown);
@@ -79,14 +78,38 @@ impl Inner {
     }
 }
 
-/// Fences that were performed or refused are always logged; questions only for who looks closely.
+impl Inner {
+    /// Off while an order is changing the domain may be the moment within a reboot: it is asked for
+    /// again when that order is through, or two seconds later.
+    async fn status(&self, task: &Task, timing: Timing) -> Reply {
+        let first = match self.target(task, timing).await {
+            Ok(target) => target,
+            Err(reply) => return reply,
+        };
+        let limit = timing.deadline.min(Instant::now() + CHANGE_WAIT);
+        let changed =
+            first.activity == Activity::Off && self.lanes.settled(first.uuid, limit).await;
+        let now = if changed {
+            self.target(task, Timing::until(timing.deadline)).await
+        } else {
+            Ok(first)
+        };
+        match now {
+            Ok(target) if target.activity == Activity::On => Reply::Success,
+            Ok(_) => Reply::Off,
+            Err(reply) => reply,
+        }
+    }
+}
+
+/// The session logs what it answers; this is the detail beneath. Only a question that is refused
+/// is logged here for everybody.
 fn log(task: &Task, outcome: &Outcome, elapsed: Duration) {
     let (action, domain, source, seqno) = (task.action, &task.domain, task.source, task.seqno);
     let elapsed_ms = elapsed.as_millis();
-    let denied = *outcome == Outcome::Reply(Reply::PermissionDenied);
     match outcome {
-        Outcome::Reply(reply) if action.changes_state() || denied => {
-            info!(%action, %domain, %source, seqno, elapsed_ms, ?reply, "order answered");
+        Outcome::Reply(Reply::PermissionDenied) if !action.changes_state() => {
+            info!(%action, %domain, %source, seqno, elapsed_ms, "question refused");
         }
         Outcome::Reply(reply) => {
             debug!(%action, %domain, %source, seqno, elapsed_ms, ?reply, "order answered");
@@ -96,7 +119,7 @@ fn log(task: &Task, outcome: &Outcome, elapsed: Duration) {
             debug!(%action, %source, seqno, elapsed_ms, domains, "order answered");
         }
         Outcome::Dropped(reason) => {
-            info!(%action, %domain, %source, seqno, elapsed_ms, %reason, "order dropped, nothing was changed");
+            debug!(%action, %domain, %source, seqno, elapsed_ms, %reason, "order dropped, nothing was changed");
         }
     }
 }

@@ -45,6 +45,9 @@ pub(super) struct Shape {
     pub keeps_one: bool,
     /// A job that takes longer is taken for stuck; `None` where long calls are normal.
     pub stuck_after: Option<Duration>,
+    /// A job that takes longer no longer counts against the number of threads, where calls that
+    /// never return say nothing of the hypervisor as a whole.
+    pub replaced_after: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -83,7 +86,9 @@ impl Pool {
     /// Queues a job. `host` is the one that this pool belongs to.
     pub(super) fn submit(&self, host: &Arc<Host>, lane: Lane, job: Job) -> Result<(), NotTaken> {
         let mut state = self.state();
-        if self.has_stuck(&state) || state.written_off.len() >= MAX_STUCK {
+        self.replace_long(&mut state);
+        let full = self.shape.stuck_after.is_some() && state.written_off.len() >= MAX_STUCK;
+        if full || self.has_stuck(&state) {
             return Err(NotTaken::Stuck);
         }
         if state.queue.len() >= MAX_QUEUE {
@@ -153,7 +158,37 @@ impl Pool {
         }
     }
 
+    /// Another thread for what waits, where those at work hang.
+    pub(super) fn relieve(&self, host: &Arc<Host>, lane: Lane) {
+        let mut state = self.state();
+        self.replace_long(&mut state);
+        let allowed = self.shape.threads.saturating_add(state.written_off.len());
+        let wanted = state.queue.len() > state.idle && state.threads < allowed;
+        if wanted && spawn(host, lane).is_ok() {
+            state.threads += 1;
+        }
+    }
+
+    fn replace_long(&self, state: &mut State) {
+        let Some(limit) = self.shape.replaced_after else {
+            return;
+        };
+        while state.written_off.len() < MAX_STUCK {
+            let Some(long) = state.running.iter().position(|at| at.elapsed() > limit) else {
+                return;
+            };
+            let started = state.running.swap_remove(long);
+            state.written_off.push(started);
+        }
+    }
+
     fn has_stuck(&self, state: &State) -> bool {
+        if let Some(limit) = self.shape.replaced_after {
+            // Those that came in place of the stuck ones are stuck as well.
+            return state.written_off.len() >= MAX_STUCK
+                && state.running.len() >= self.shape.threads
+                && state.running.iter().all(|at| at.elapsed() > limit);
+        }
         let oldest = state.running.iter().min();
         self.shape
             .stuck_after
@@ -282,6 +317,37 @@ impl Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_that_hang_are_replaced_up_to_a_bound() {
+        let pool = Pool::new(Shape {
+            threads: 2,
+            keeps_one: false,
+            stuck_after: None,
+            replaced_after: Some(Duration::ZERO),
+        });
+        let mut state = pool.state();
+        let hang = |state: &mut State| {
+            state.running.push(Instant::now());
+            thread::sleep(Duration::from_millis(1));
+            pool.replace_long(state);
+        };
+        for replaced in 1..=MAX_STUCK {
+            hang(&mut state);
+            assert_eq!(
+                (state.running.len(), state.written_off.len()),
+                (0, replaced)
+            );
+        }
+        hang(&mut state);
+        assert!(!pool.has_stuck(&state));
+        hang(&mut state);
+        assert_eq!(
+            (state.running.len(), state.written_off.len()),
+            (2, MAX_STUCK)
+        );
+        assert!(pool.has_stuck(&state));
+    }
 
     #[test]
     fn closed_ticket_never_begins() {

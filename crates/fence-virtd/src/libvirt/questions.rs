@@ -29,14 +29,20 @@ pub(super) struct Target {
     pub activity: Activity,
 }
 
+/// Only an answer is one: a hypervisor that refuses a question can't be fenced through.
+fn heard<T, E>(answer: Result<T, E>) -> Answer<T> {
+    answer.map_or(Answer::Down, Answer::Got)
+}
+
 impl Inner {
     /// Success if every configured hypervisor answers.
     pub(super) async fn monitor(&self, timing: Timing) -> Reply {
         let work: Arc<Work<()>> = Arc::new(|worker, _, report| {
-            report(match worker.ask(|connection| connection.ping()) {
-                Err(fault) if fault.is_lost() => Answer::Down,
-                Err(_) | Ok(()) => Answer::Got(()),
-            });
+            let pinged = worker.ask(|connection| connection.ping());
+            if let Err(fault) = &pinged {
+                worker.log_fault(&"how many domains run", fault);
+            }
+            report(heard(pinged));
         });
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
         let complete = survey.judged(timing, list_verdict).await;
@@ -56,11 +62,6 @@ impl Inner {
             Arc::new(
                 |worker, _, report| match worker.ask(|connection| connection.list()) {
                     Ok((entries, handles)) => {
-                        let common = &worker.host.common;
-                        if common.several {
-                            let uuids = entries.iter().map(|entry| entry.uuid);
-                            common.sightings().listed(worker.host.index, uuids);
-                        }
                         report(Answer::Got(entries));
                         if handles.len() > MANY_HANDLES {
                             thread::sleep(LET_THE_ANSWER_GO);
@@ -119,7 +120,7 @@ impl Inner {
                     if common.several {
                         let mut sightings = common.sightings();
                         for copy in &copies {
-                            sightings.saw(worker.host.index, copy.identity.uuid);
+                            sightings.saw(worker.host.index, copy.identity.uuid, copy.activity);
                         }
                     }
                     Answer::Got(copies)
@@ -132,7 +133,8 @@ impl Inner {
         });
         let mut survey = Survey::begin(&self.hosts, Lane::Ask, &[], work);
         let verdict = survey.judged(timing, |answers, stage| {
-            match resolve(answers, stage, &self.common.sightings()) {
+            let now = self.clock.now();
+            match resolve(answers, stage, &self.common.sightings(), now) {
                 Verdict::Wait => None,
                 verdict => Some(verdict),
             }
@@ -194,6 +196,24 @@ impl Inner {
             Ok(())
         } else {
             Err(Reply::PermissionDenied)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fence_proto::fencing::Trouble;
+
+    use super::super::connection::Fault;
+    use super::*;
+
+    #[test]
+    fn question_that_failed_for_whatever_reason_is_no_answer_to_monitor() {
+        assert_eq!(heard::<(), Fault>(Ok(())), Answer::Got(()));
+        for trouble in [Trouble::ConnectionLost, Trouble::Refused, Trouble::Other] {
+            let mut fault = Fault::lost("no");
+            fault.trouble = trouble;
+            assert_eq!(heard::<(), Fault>(Err(fault)), Answer::Down);
         }
     }
 }

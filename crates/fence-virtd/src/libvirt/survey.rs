@@ -211,6 +211,9 @@ impl<T: Send + 'static> Survey<T> {
         let all = self.hosts.iter().zip(&mut self.answers).zip(&self.tickets);
         for ((host, answer), ticket) in all {
             let Some(ticket) = ticket else { continue };
+            if ticket.is_queued() {
+                host.pool(self.lane).relieve(host, self.lane);
+            }
             if ticket.is_queued() && host.is_stuck(self.lane) {
                 *answer = Answer::Hung;
             } else if ticket.is_acting() || (stage > Stage::Grace && ticket.is_queued()) {

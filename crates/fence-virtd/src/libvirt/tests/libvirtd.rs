@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use fence_proto::fencing::Sighting;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chown, geteuid};
 
@@ -199,6 +200,61 @@ async fn stopped_libvirtd_harms_no_domain_of_another_hypervisor() {
     // And when it answers again it is used again.
     drop(stopped);
     eventually(async || rig.order(Action::Status, "test").await == SUCCESS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn domain_that_came_to_a_hypervisor_unasked_is_in_doubt_when_that_one_stops() {
+    let dir = Dir::new();
+    let libvirtd = Libvirtd::start().await;
+    let rig = Rig::new(&[
+        dir.node("leftover", &[shut_off("vmx", uuid(1))]),
+        libvirtd.uri(),
+    ])
+    .await;
+    rig.aside(1, |connection| {
+        Domain::create_xml(connection.raw(), &running("vmx", uuid(1)), 0).unwrap();
+    })
+    .await;
+    // Nobody asks for it: the daemon itself looks what there is, sooner or later.
+    eventually(async || {
+        let sightings = rig.backend.0.common.sightings();
+        sightings.of(1, uuid(1), rig.clock.now()) == Sighting::Active
+    })
+    .await;
+    let stopped = libvirtd.stop();
+    let (status, off) = tokio::join!(
+        rig.order(Action::Status, "vmx"),
+        rig.order(Action::Off, "vmx"),
+    );
+    assert_eq!(status, FAILURE);
+    assert_eq!(off, FAILURE);
+    drop(stopped);
+    eventually(async || rig.order(Action::Off, "vmx").await == SUCCESS).await;
+    assert_eq!(rig.instance(1, "vmx").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn copy_that_was_destroyed_is_no_success_while_another_runs_on_a_stopped_hypervisor() {
+    let dir = Dir::new();
+    let libvirtd = Libvirtd::start().await;
+    let rig = Rig::new(&[
+        dir.node("first", &[running("vmx", uuid(1))]),
+        libvirtd.uri(),
+    ])
+    .await;
+    rig.aside(1, |connection| {
+        Domain::create_xml(connection.raw(), &running("vmx", uuid(1)), 0).unwrap();
+    })
+    .await;
+    eventually(async || {
+        let sightings = rig.backend.0.common.sightings();
+        sightings.of(1, uuid(1), rig.clock.now()) == Sighting::Active
+    })
+    .await;
+    let stopped = libvirtd.stop();
+    assert_eq!(rig.order(Action::Off, "vmx").await, FAILURE);
+    assert_eq!(rig.instance(0, "vmx").await, None);
+    drop(stopped);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

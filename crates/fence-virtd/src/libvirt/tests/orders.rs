@@ -8,6 +8,7 @@ use fence_proto::Reason;
 use fence_proto::fencing::Goal;
 
 use super::super::act::{Change, Start, Started, count_failed_start, start};
+use super::super::lanes::Place;
 use super::*;
 
 async fn one_domain(dir: &Dir) -> Rig {
@@ -136,14 +137,10 @@ async fn fifty_domains_are_rebooted_at_once() {
     assert!(names(&list).iter().all(|(_, state)| *state == 1));
 }
 
-#[tokio::test]
-async fn failed_start_after_a_fence_is_counted() {
-    let dir = Dir::new();
-    let rig = one_domain(&dir).await;
-    let place = Arc::new(rig.backend.0.lanes.enter(uuid(9)).await.unwrap());
-    let inner = Arc::clone(&rig.backend.0);
-    let change = Change {
-        uuid: uuid(9),
+fn change(rig: &Rig, uuid: Uuid, place: &Arc<Place>) -> Change {
+    let inner = &rig.backend.0;
+    Change {
+        uuid,
         goal: Goal::Replace,
         source: Source::Cid(3),
         seqno: 1,
@@ -154,10 +151,93 @@ async fn failed_start_after_a_fence_is_counted() {
         common: Arc::clone(&inner.common),
         cancelled: CancelFlag::new(),
         begun: OnceLock::new(),
-        place: Arc::downgrade(&place),
+        place: Arc::downgrade(place),
+    }
+}
+
+#[tokio::test]
+async fn off_destroys_a_domain_whose_start_hangs_and_is_no_success_before_that_start_is_over() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    // As a start leaves it that never returns: its turn is given up, it is under way.
+    let place = Arc::new(rig.backend.0.lanes.enter(uuid(1)).await.unwrap());
+    let under_way = place.begin_start();
+    assert!(under_way.is_some());
+    place.give_up();
+    for _ in 0..2 {
+        let mut task = rig.task(Action::Off, "a");
+        task.answer_by = rig.clock.now() + Duration::from_secs(1);
+        assert_eq!(rig.backend.run(task, CancelFlag::new()).await, FAILURE);
+        assert_eq!(rig.instance(0, "a").await, None);
+    }
+    assert_eq!(rig.order(Action::On, "a").await, FAILURE);
+    assert_eq!(rig.instance(0, "a").await, None);
+    let end = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(under_way);
     };
+    let (off, ()) = tokio::join!(rig.order(Action::Off, "a"), end);
+    assert_eq!(off, SUCCESS);
+    assert_eq!(rig.order(Action::On, "a").await, SUCCESS);
+}
+
+#[tokio::test]
+async fn second_half_of_a_reboot_that_lost_its_turn_is_never_begun() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let place = Arc::new(rig.backend.0.lanes.enter(uuid(2)).await.unwrap());
+    let change = change(&rig, uuid(2), &place);
+    place.give_up();
+    let how = Start::Again {
+        ticket: Arc::default(),
+        place,
+        name: "b".to_owned(),
+        definition: None,
+    };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let job = move |worker: &mut super::super::worker::Worker| {
+        let _ = sender.send(start(worker, &change, &how));
+    };
+    let host = &rig.backend.0.hosts[0];
+    host.submit(Lane::Act, Box::new(job)).unwrap();
+    assert_eq!(receiver.await.unwrap(), Started::NotBegun);
+    assert_eq!(rig.instance(0, "b").await, None);
+}
+
+#[tokio::test]
+async fn status_of_a_domain_that_is_being_changed_waits_for_the_change_but_not_for_ever() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let turn = rig.backend.0.lanes.enter(uuid(2)).await.unwrap();
+    let reboot = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        rig.aside(0, |connection| {
+            let domain = Domain::lookup_by_name(connection.raw(), "b").unwrap();
+            domain.create().unwrap();
+        })
+        .await;
+        drop(turn);
+    };
+    let (status, ()) = tokio::join!(rig.order(Action::Status, "b"), reboot);
+    assert_eq!(status, SUCCESS);
+    assert_eq!(rig.order(Action::Off, "b").await, SUCCESS);
+    let _hung = rig.backend.0.lanes.enter(uuid(2)).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(rig.order(Action::Status, "b").await, OFF);
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
+}
+
+#[tokio::test]
+async fn failed_start_after_a_fence_is_counted() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let place = Arc::new(rig.backend.0.lanes.enter(uuid(9)).await.unwrap());
+    let inner = Arc::clone(&rig.backend.0);
+    let change = change(&rig, uuid(9), &place);
     // It is defined nowhere, and there is no definition to start it from.
     let how = Start::Again {
+        ticket: Arc::default(),
         place,
         name: "gone".to_owned(),
         definition: None,

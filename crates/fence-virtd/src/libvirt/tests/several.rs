@@ -1,5 +1,7 @@
 //! Several hypervisors, some of which can't be reached.
 
+use fence_proto::fencing::{Activity, Sighting};
+
 use super::*;
 
 /// A hypervisor that can't be reached.
@@ -118,7 +120,11 @@ async fn domain_last_seen_on_a_dead_hypervisor_is_in_doubt() {
     let dir = Dir::new();
     let nodes = [shut_off("a", uuid(1)), shut_off("b", uuid(2))];
     let rig = Rig::new(&[dir.node("alive", &nodes), dead(&dir)]).await;
-    rig.backend.0.common.sightings().saw(1, uuid(1));
+    rig.backend
+        .0
+        .common
+        .sightings()
+        .saw(1, uuid(1), Activity::On);
     let (status, off, on, other) = tokio::join!(
         rig.order(Action::Status, "a"),
         rig.order(Action::Off, "a"),
@@ -139,8 +145,32 @@ async fn where_domains_are_is_remembered_from_the_first_connection_on() {
     let second = dir.node("second", &[running("b", uuid(2))]);
     let rig = Rig::new(&[first, second]).await;
     let sightings = rig.backend.0.common.sightings();
-    assert!(sightings.has_seen(0, uuid(1)) && sightings.has_seen(1, uuid(2)));
-    assert!(!sightings.has_seen(1, uuid(1)));
+    let now = rig.clock.now();
+    assert_eq!(sightings.of(0, uuid(1), now), Sighting::Active);
+    assert_eq!(sightings.of(1, uuid(2), now), Sighting::Active);
+    assert_eq!(sightings.of(1, uuid(1), now), Sighting::None);
+}
+
+#[tokio::test]
+async fn where_domains_are_is_looked_up_although_nobody_asks() {
+    let dir = Dir::new();
+    let first = dir.node("first", &[shut_off("a", uuid(1))]);
+    let rig = Rig::new(&[first, dir.node("second", &[running("b", uuid(2))])]).await;
+    rig.aside(1, |connection| {
+        Domain::create_xml(connection.raw(), &running("a", uuid(1)), 0).unwrap();
+    })
+    .await;
+    let sighting = || {
+        let sightings = rig.backend.0.common.sightings();
+        sightings.of(1, uuid(1), rig.clock.now())
+    };
+    eventually(async || sighting() == Sighting::Active).await;
+    rig.aside(1, |connection| {
+        let domain = Domain::lookup_by_name(connection.raw(), "a").unwrap();
+        domain.destroy().unwrap();
+    })
+    .await;
+    eventually(async || sighting() == Sighting::None).await;
 }
 
 #[tokio::test]
