@@ -41,11 +41,17 @@ CONF
 echo "== starting fence_virtd on test:///default, multicast $group:$port on lo"
 "$bin/fence_virtd" -F -f "$work/fence_virt.conf" >"$work/log" 2>&1 &
 daemon=$!
-for _ in $(seq 200); do
-    grep -q ready "$work/log" && break
-    kill -0 "$daemon" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
+ready() { grep -q " ready$" "$work/log"; }
+for _ in $(seq 600); do
+    ready && break
+    kill -0 "$daemon" 2>/dev/null || break
     sleep 0.05
 done
+if ! ready; then
+    echo "demo: the daemon did not start; it says:" >&2
+    cat "$work/log" >&2
+    exit 1
+fi
 
 # ask EXPECTED ACTION [DOMAIN]
 ask() {

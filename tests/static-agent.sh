@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # The static agent works where there is nothing but itself and a key: no libraries, no /etc, no
 # /proc, no /dev. It asks a daemon over loopback TCP and loopback multicast, in a network namespace
 # of its own. Needs root or user namespaces.
@@ -19,7 +19,10 @@ if [ "${STATIC_AGENT_INSIDE:-}" = "" ]; then
     [ -x "$agent" ] || fail "no $agent: run scripts/static-agent.sh first"
     [ -x "$daemon" ] || fail "no daemon $daemon: set FENCE_VIRTD, or apt install fence-virtd"
     export STATIC_AGENT_INSIDE=1
-    exec unshare --map-root-user --net --mount -- "$0"
+    # Root needs no user namespace, and there may be none to have.
+    user=()
+    ((EUID == 0)) || user=(--map-root-user)
+    exec unshare "${user[@]}" --net --mount -- "$0"
 fi
 
 work=$(mktemp -d)
