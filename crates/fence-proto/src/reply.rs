@@ -31,6 +31,19 @@ impl Reply {
         }
     }
 
+    /// The reply's name in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Off => "off",
+            Self::PermissionDenied => "permission-denied",
+            Self::HostListFollows => "list",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
     /// What a byte means. Total: every byte means something.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Self {

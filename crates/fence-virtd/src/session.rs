@@ -234,20 +234,22 @@ impl Driver {
             self.note(reason);
         }
         let Some(Executing { what, .. }) = &self.order else {
-            tracing::info!(peer = %self.peer, ?reason, "refused");
+            tracing::info!(peer = %self.peer, reason = reason.map(Reason::name), "refused");
             return;
         };
-        let reply = reply.map(Reply::from_wire);
-        let (peer, elapsed) = (self.peer, self.started.elapsed());
+        let reply = reply.map_or("none", |byte| Reply::from_wire(byte).name());
+        let reason = reason.map(Reason::name);
+        let (peer, elapsed_ms) = (self.peer, self.started.elapsed().as_millis());
         let OrderSummary {
             action,
             domain,
             seqno,
         } = what;
-        if action.changes_state() || reason.is_some() {
-            tracing::info!(%peer, %action, domain, seqno, ?reply, ?reason, ?elapsed, "answered");
+        let refused = reason.is_some() || reply == Reply::PermissionDenied.name();
+        if action.changes_state() || refused {
+            tracing::info!(%peer, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
         } else {
-            tracing::debug!(%peer, %action, domain, seqno, ?reply, ?elapsed, "answered");
+            tracing::debug!(%peer, %action, domain, seqno, reply, elapsed_ms, "answered");
         }
     }
 }

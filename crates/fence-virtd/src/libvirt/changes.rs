@@ -47,7 +47,7 @@ impl Inner {
             Ok(Ok(place)) => Arc::new(place),
             Ok(Err(crowded)) => {
                 let (action, domain) = (task.action, &task.domain);
-                error!(%action, %domain, seqno = task.seqno, "refused: {crowded}");
+                error!(%action, ?domain, seqno = task.seqno, "refused: {crowded}");
                 return Outcome::Reply(Reply::Failure);
             }
             Err(_) => return Outcome::Dropped(Reason::OrderExpired),

@@ -109,17 +109,17 @@ fn log(task: &Task, outcome: &Outcome, elapsed: Duration) {
     let elapsed_ms = elapsed.as_millis();
     match outcome {
         Outcome::Reply(Reply::PermissionDenied) if !action.changes_state() => {
-            info!(%action, %domain, %source, seqno, elapsed_ms, "question refused");
+            info!(%action, ?domain, %source, seqno, elapsed_ms, "question refused");
         }
         Outcome::Reply(reply) => {
-            debug!(%action, %domain, %source, seqno, elapsed_ms, ?reply, "order answered");
+            debug!(%action, ?domain, %source, seqno, elapsed_ms, ?reply, "order answered");
         }
         Outcome::List(entries) => {
             let domains = entries.len();
             debug!(%action, %source, seqno, elapsed_ms, domains, "order answered");
         }
         Outcome::Dropped(reason) => {
-            debug!(%action, %domain, %source, seqno, elapsed_ms, %reason, "order dropped, nothing was changed");
+            debug!(%action, ?domain, %source, seqno, elapsed_ms, %reason, "order dropped, nothing was changed");
         }
     }
 }

@@ -166,7 +166,7 @@ impl Inner {
                     .map(|identity| format!("{} {}", identity.name, identity.uuid))
                     .collect();
                 let found = found.join(", ");
-                error!(%action, %domain, seqno, found, "refused: several domains answer to this; use a UUID that is nobody's name");
+                error!(%action, ?domain, seqno, found, "refused: several domains answer to this; use a UUID that is nobody's name");
                 Err(Reply::Failure)
             }
             // Who may not fence that text learns nothing about it, as with the original.
@@ -177,11 +177,11 @@ impl Inner {
             }
             Verdict::Unknown if action == Action::Status => Err(Reply::Off),
             Verdict::Unknown => {
-                info!(%action, %domain, seqno, "no hypervisor has this domain");
+                info!(%action, ?domain, seqno, "no hypervisor has this domain");
                 Err(Reply::Failure)
             }
             Verdict::Doubt(doubt) => {
-                error!(%action, %domain, seqno, "nobody knows whether the domain is on: {doubt}");
+                error!(%action, ?domain, seqno, "nobody knows whether the domain is on: {doubt}");
                 Err(Reply::Failure)
             }
             Verdict::Wait => Err(Reply::Failure),

@@ -4,6 +4,10 @@ pub mod multicast;
 pub mod tcp;
 
 use std::io;
+use std::time::{Duration, Instant};
+
+/// Between two warnings of one kind.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a listener could not be started or has ended.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +80,41 @@ pub fn socket_is_lost(error: &io::Error) -> bool {
     )
 }
 
+/// Warns of errors that may come many times a second, once a second.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl Complaints {
+    fn say(&mut self, what: &str, error: &io::Error) {
+        if self
+            .last
+            .is_some_and(|last| last.elapsed() < COMPLAINT_INTERVAL)
+        {
+            self.untold = self.untold.saturating_add(1);
+            return;
+        }
+        self.last = Some(Instant::now());
+        let untold = std::mem::take(&mut self.untold);
+        tracing::warn!(%error, untold, "{what} failed; going on");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::libc;
+
+    #[test]
+    fn complaints_of_one_second_are_one_line() {
+        let mut complaints = Complaints::default();
+        for _ in 0..100 {
+            complaints.say("testing", &io::ErrorKind::Other.into());
+        }
+        assert_eq!(complaints.untold, 99);
+    }
 
     #[test]
     fn only_a_lost_socket_ends_a_listener() {

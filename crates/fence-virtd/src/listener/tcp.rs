@@ -9,7 +9,7 @@ use fence_proto::host::{Policy, Session};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ListenerError, session_random, socket_is_lost};
+use super::{Complaints, ListenerError, session_random, socket_is_lost};
 use crate::hub::{Hub, Phase};
 use crate::session::Driver;
 
@@ -46,6 +46,7 @@ impl Tcp {
     /// [`ListenerError::Lost`] if the socket is gone.
     pub async fn serve(self, hub: Arc<Hub>) -> Result<(), ListenerError> {
         let mut phase = hub.phase();
+        let mut complaints = Complaints::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -61,7 +62,7 @@ impl Tcp {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed; going on");
+                    complaints.say("accepting a connection", &error);
                     tokio::time::sleep(PAUSE).await;
                 }
             }

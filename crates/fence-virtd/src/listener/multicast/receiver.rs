@@ -19,7 +19,7 @@ use socket2::Socket;
 use tokio::sync::mpsc;
 
 use crate::hub::Hub;
-use crate::listener::{ListenerError, socket_is_lost};
+use crate::listener::{Complaints, ListenerError, socket_is_lost};
 
 /// Enough for a frame and to see that something is longer.
 const BUFFER: usize = FRAME_LEN + 1;
@@ -66,13 +66,14 @@ impl Receiver {
     fn run(&self) -> io::Error {
         let mut buffer = [0; BUFFER];
         let mut control = nix::cmsg_space!(TimeSpec);
+        let mut complaints = Complaints::default();
         loop {
             match receive(&self.socket, &mut buffer, &mut control) {
                 Ok(received) => self.sift(buffer.get(..received.len).unwrap_or(&buffer), &received),
                 Err(error) if socket_is_lost(&error) => return error,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "receiving a datagram failed; going on");
+                    complaints.say("receiving a datagram", &error);
                     thread::sleep(PAUSE);
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use fence_lab::config::Transport;
@@ -9,6 +11,7 @@ use fence_lab::domains::VM1;
 use fence_lab::host::Launch;
 use fence_lab::wait::PATIENCE;
 use fence_lab::{Failure, Guest, Verdict, ensure, forge, peer};
+use fence_proto::frame::Signature;
 use fence_proto::{Action, Reason, Reply};
 
 use crate::Case;
@@ -40,7 +43,14 @@ pub(crate) const CASES: &[Case] = &[
         "a handshake that was recorded does not open the next one",
         recorded_handshake,
     ),
+    (
+        "a call-back for somebody else's request is not taken for the own answer",
+        provoked_call_backs,
+    ),
 ];
+
+/// How many requests an insider sends in the victim's name, at the most.
+const PROVOCATIONS: usize = 20_000;
 
 /// An honest agent fences, somebody listens.
 fn captured(stage: &Stage, agent: &fence_lab::Agent<'_>) -> Result<Vec<u8>, Failure> {
@@ -66,7 +76,7 @@ fn replayed_after(stage: &Stage, pause: Duration) -> Verdict {
     let mut host = stage.host(Transport::Multicast)?;
     let agent = stage.agent(&host.config);
     let frame = captured(stage, &agent)?;
-    std::thread::sleep(pause);
+    thread::sleep(pause);
     let listener = stage.listen(Guest::First)?;
     for from in [Guest::Second, Guest::First] {
         stage.sender(from)?.send(&frame)?;
@@ -212,4 +222,50 @@ fn recorded_handshake(stage: &Stage) -> Verdict {
     wait_for_reason(&host, Reason::BadResponse)?;
     stage.agent(&host.config).expect_state(VM1.name, true)?;
     ends_well(&mut host)
+}
+
+/// An insider, who has the key, has the host call the victim back for his own harmless request, over
+/// and over, while the victim switches a domain off. Handshakes do not say which request they are
+/// for: without what our hosts put into their challenges, `monitor`'s success would be taken for
+/// that of `off`.
+fn provoked_call_backs(stage: &Stage) -> Verdict {
+    let mut host = stage.host(Transport::Multicast)?;
+    let agent = stage.agent(&host.config);
+    let sender = stage.sender(Guest::Second)?;
+    let victim = Some(stage.callback(Guest::First));
+    let over = AtomicBool::new(false);
+    let verdict = thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..PROVOCATIONS {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let signature = Signature::Keyed(&stage.key, HASH);
+                if let Ok(request) = forge::request(Action::Monitor, "", victim) {
+                    let _ = sender.send(&request.encode(signature));
+                }
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let verdict = (0..8).try_for_each(|_| off_is_off(&agent));
+        over.store(true, Ordering::Relaxed);
+        verdict
+    });
+    verdict?;
+    ends_well(&mut host)
+}
+
+/// Off says done: then the domain is off. That it fails would be no lie.
+fn off_is_off(agent: &fence_lab::Agent<'_>) -> Verdict {
+    let off = agent.act("off", VM1.name)?;
+    if off.code == 0 {
+        let status = agent.act("status", VM1.name)?;
+        ensure!(
+            status.code != 0,
+            "off said done, and the domain is on: {}",
+            status.describe()
+        );
+    }
+    agent.act("on", VM1.name)?;
+    Ok(())
 }
