@@ -55,10 +55,11 @@ const METHOD: &str = "\
   The daemons that list 10,000 domains are others than those of the first rows.
 - \"> \" marks a figure that was cut off: the truth is worse.
 
-What bounds the list: of one list of 10,000 domains of the test driver, `virConnectListAllDomains` alone
-takes about 12 ms on this machine when it is quiet, names, UUIDs and run numbers another 11 ms (shared by
-two threads), sorting, encoding and sending the rest. The first is a fifth of what the C daemon takes
-for everything. It cannot be divided: the list is one call, so that no domain is seen twice or missed.
+What bounds the list: of the time of one list, `virConnectListAllDomains` alone takes 12 to 17 ms on a
+virtual machine of two cores, reading UUIDs and run numbers another 13 ms of processor time, shared by two threads
+(libvirt formats the UUID for its debug log in each of these calls); sorting and encoding take 2 ms.
+None of it can be left out: the list is one call, so that no domain is seen twice or missed, and
+nothing is remembered from the last one.
 
 The figures depend on what else the machine does: compare columns of one run, not runs.
 ";
