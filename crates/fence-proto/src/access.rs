@@ -175,6 +175,16 @@ impl Access {
         })
     }
 
+    /// Whether `sender` may do all that `named` may: then it is no matter that it speaks for it.
+    #[must_use]
+    pub fn covers(&self, sender: Source, named: Source) -> bool {
+        self.groups.as_ref().is_none_or(|groups| {
+            groups
+                .iter()
+                .all(|group| group.admits(sender) || !group.admits(named))
+        })
+    }
+
     /// Whether there are groups at all.
     #[must_use]
     pub const fn is_restricted(&self) -> bool {
@@ -263,6 +273,15 @@ mod tests {
         let stranger: Uuid = UUID_A.parse().unwrap();
         assert!(access.allows(Source::Domain(member), &domain("node1", UUID_A)));
         assert!(!access.allows(Source::Domain(stranger), &domain("node1", UUID_A)));
+    }
+
+    #[test]
+    fn sender_covers_an_address_with_no_more_rights() {
+        let both = access();
+        assert!(both.covers(ip("192.168.1.1"), ip("192.168.1.1")));
+        assert!(both.covers(ip("192.168.1.1"), ip("192.168.1.2")));
+        assert!(!both.covers(ip("192.168.1.2"), ip("192.168.1.1")));
+        assert!(Access::unrestricted().covers(ip("10.0.0.1"), ip("10.0.0.2")));
     }
 
     #[test]

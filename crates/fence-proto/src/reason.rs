@@ -41,7 +41,7 @@ reasons! {
     MalformedAddress => "malformed-address",
     /// A call-back address that cannot be a guest: multicast, broadcast, unspecified, port 0.
     ImpossibleAddress => "impossible-address",
-    /// With groups: the call-back address is not the sender's, and it is the address that counts.
+    /// The call-back address has rights in the groups that the sender has not.
     SenderMismatch => "sender-mismatch",
     /// The frame's hash is weaker than the configured one.
     WeakHash => "weak-hash",

@@ -60,6 +60,8 @@ impl Counters {
         }
         if reason == Reason::ReflectedChallenge {
             tracing::warn!(%reason, "refused an attack: {what} sent a host's own challenge back");
+        } else if reason == Reason::SenderMismatch {
+            tracing::warn!(%reason, "not served: {what} sent a request that names another address; list the sender in the same groups");
         } else {
             tracing::debug!(%reason, "dropped: {what}");
         }

@@ -9,9 +9,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::LevelFilter;
@@ -27,7 +27,7 @@ const FACILITY_DAEMON: u8 = 3 << 3;
 const QUEUE: usize = 1024;
 
 /// How long the end of the program waits for lines to be written.
-const FLUSH: Duration = Duration::from_millis(200);
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// The writer's thread needs little.
 const STACK: usize = 128 * 1024;
@@ -35,13 +35,19 @@ const STACK: usize = 128 * 1024;
 /// The queue of the running program.
 static QUEUED: OnceLock<Queue> = OnceLock::new();
 
-/// Set once lines go to syslog.
-static SYSLOG: AtomicBool = AtomicBool::new(false);
+/// Set once lines go to standard error.
+static STDERR: AtomicBool = AtomicBool::new(false);
 
-/// Whether log lines go to syslog.
+/// Whether log lines go anywhere yet.
 #[must_use]
-pub fn is_syslog() -> bool {
-    SYSLOG.load(Ordering::Relaxed)
+pub fn is_running() -> bool {
+    QUEUED.get().is_some()
+}
+
+/// Whether they go to standard error.
+#[must_use]
+pub fn is_stderr() -> bool {
+    STDERR.load(Ordering::Relaxed)
 }
 
 /// The level that a debug level of the original stands for.
@@ -72,6 +78,7 @@ pub fn to_stderr(debug: u8) -> io::Result<()> {
         .finish();
     // Fails only if a subscriber is set already, and then that one does.
     let _ = tracing::subscriber::set_global_default(subscriber);
+    STDERR.store(true, Ordering::Relaxed);
     Ok(())
 }
 
@@ -94,7 +101,6 @@ pub fn to_syslog(debug: u8) -> io::Result<()> {
         })
         .finish();
     let _ = tracing::subscriber::set_global_default(subscriber);
-    SYSLOG.store(true, Ordering::Relaxed);
     Ok(())
 }
 
@@ -140,11 +146,18 @@ impl Queue {
     }
 
     fn flush(&self) {
+        let over = Instant::now() + FLUSH;
         let (done, written) = sync_channel(1);
-        if self.sender.try_send(Message::Flush(done)).is_ok() {
-            // If nobody reads, nobody misses the lines.
-            let _ = written.recv_timeout(FLUSH);
+        let mut message = Message::Flush(done);
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(message) {
+            if Instant::now() >= over {
+                // Nobody reads, so nobody misses the lines.
+                return;
+            }
+            message = back;
+            thread::sleep(Duration::from_millis(1));
         }
+        let _ = written.recv_timeout(over.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use fence_virtd::background::{Detached, Readiness, detach};
 use fence_virtd::cli::{self, DEFAULT_PID_FILE, Options, Request};
@@ -107,6 +108,9 @@ fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {
     // One thread runs the event loop. While it asks libvirt something, another one takes over.
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        // More than questions can hang at once, and kept for the next while.
+        .max_blocking_threads(2048)
+        .thread_keep_alive(Duration::from_secs(60))
         .enable_all()
         .build()
     {
@@ -138,12 +142,14 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::from(FAILURE)
 }
 
-/// Says it where somebody looks: on the terminal while there is one, and in the log if that is
-/// somewhere else.
+/// Says it where somebody looks: on the terminal while there is one, and in the log. While lines
+/// for standard error are queued, another thread may wait in a write to it; so must not this one.
 fn say(message: &str) {
-    // A terminal that is gone cannot be told.
-    let _ = writeln!(std::io::stderr(), "fence_virtd: {message}");
-    if logging::is_syslog() {
+    if logging::is_running() {
         tracing::error!("{message}");
+    }
+    if !logging::is_stderr() {
+        // A terminal that is gone cannot be told.
+        let _ = writeln!(std::io::stderr(), "fence_virtd: {message}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -46,19 +47,7 @@ impl PidFile {
             path: path.to_owned(),
             error,
         };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
-        match lock(&file) {
-            Ok(()) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => {
-                return Err(PidFileError::Running(path.to_owned()));
-            }
-            Err(errno) => return Err(io(errno.into())),
-        }
+        let mut file = open_locked(path)?;
         let regular = file.metadata().map_err(io)?.is_file();
         if regular {
             file.set_len(0).map_err(io)?;
@@ -70,6 +59,38 @@ impl PidFile {
             regular,
             _file: file,
         })
+    }
+}
+
+/// Opens and locks the file that is at `path`, and not one that its last holder has just removed.
+fn open_locked(path: &Path) -> Result<File, PidFileError> {
+    let io = |error| PidFileError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    loop {
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
+        let here = file.metadata().map_err(io)?;
+        if !here.is_file() {
+            return Ok(file);
+        }
+        match lock(&file) {
+            Ok(()) => {}
+            Err(Errno::EAGAIN | Errno::EACCES) => {
+                return Err(PidFileError::Running(path.to_owned()));
+            }
+            Err(errno) => return Err(io(errno.into())),
+        }
+        let there = fs::metadata(path);
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())) {
+            return Ok(file);
+        }
     }
 }
 

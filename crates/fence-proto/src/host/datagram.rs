@@ -4,6 +4,7 @@ use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 
 use super::policy::Policy;
+use crate::access::Source;
 use crate::frame::{AuthenticFrame, can_be_a_guest};
 use crate::reason::Reason;
 use crate::time::Moment;
@@ -46,10 +47,13 @@ pub fn datagram(policy: &Policy, now: Moment, datagram: Datagram<'_>) -> Result<
     if !can_be_a_guest(address) || foreign_loopback {
         return Err(Reason::ImpossibleAddress);
     }
-    // Groups go by the call-back address. Agents send from it, so one that names another's address
-    // wants that one's rights.
-    let own = address.ip().to_canonical() == datagram.from.ip().to_canonical();
-    if policy.access().is_restricted() && !own {
+    // Groups go by the call-back address, which the sender chooses: it must not gain by it. A C agent
+    // with several IPv6 addresses sends from one of them for all.
+    let sender = Source::Ip(datagram.from.ip().to_canonical());
+    if !policy
+        .access()
+        .covers(sender, Source::Ip(address.ip().to_canonical()))
+    {
         return Err(Reason::SenderMismatch);
     }
     Ok(CallBack {
@@ -78,7 +82,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::access::Access;
+    use crate::access::{Access, Group, GroupSource};
     use crate::action::Action;
     use crate::domain::DomainRef;
     use crate::frame::{RequestFrame, RequestId, Signature};
@@ -156,10 +160,16 @@ mod tests {
 
     #[test]
     fn with_groups_nobody_speaks_for_another_address() {
-        let groups = || Access::groups(Vec::new());
+        let group = Group {
+            sources: vec![GroupSource::Ip([10, 0, 0, 1].into())],
+            ..Group::default()
+        };
+        let groups = || Access::groups(vec![group.clone()]);
         let other = read_with(groups(), Some("10.0.0.1:1229"), "10.0.0.2:9", 0);
         assert_eq!(other, Err(Reason::SenderMismatch));
         assert!(read_with(groups(), Some("10.0.0.1:1229"), "10.0.0.1:9", 0).is_ok());
+        // Nothing is gained by naming an address without rights, or where there are no groups.
+        assert!(read_with(groups(), Some("10.0.0.3:1229"), "10.0.0.2:9", 0).is_ok());
         assert!(read(Some("10.0.0.1:1229"), "10.0.0.2:9", 0).is_ok());
     }
 

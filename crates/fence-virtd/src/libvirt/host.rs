@@ -1,7 +1,7 @@
 //! One configured hypervisor: its connections, its threads, and whether it can be reached.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,8 +102,6 @@ pub(super) struct Host {
     last_try: Mutex<Option<Instant>>,
     keeper: Mutex<bool>,
     wake_keeper: Condvar,
-    /// The list that is being taken.
-    inventory: Mutex<Weak<()>>,
     /// It was said that this hypervisor is not known.
     unknown: AtomicBool,
     ask: Pool,
@@ -124,7 +122,6 @@ impl Host {
             last_try: Mutex::default(),
             keeper: Mutex::default(),
             wake_keeper: Condvar::new(),
-            inventory: Mutex::default(),
             unknown: AtomicBool::new(false),
             ask: Pool::new(ASK),
             act: Pool::new(ACT),
@@ -222,17 +219,6 @@ impl Host {
         }
     }
 
-    /// To be held while a list is taken; `None` while one is.
-    pub(super) fn begin_inventory(&self) -> Option<Arc<()>> {
-        let mut inventory = lock(&self.inventory);
-        if inventory.strong_count() > 0 {
-            return None;
-        }
-        let token = Arc::new(());
-        *inventory = Arc::downgrade(&token);
-        Some(token)
-    }
-
     /// A call was answered: it does not hang (any more).
     pub(super) fn answered(&self) {
         if self.is_hung() && self.link.send_replace(Link::Up) == Link::Hung {
@@ -255,7 +241,6 @@ impl Host {
 
     fn back(&self) {
         self.ask.write_off_stuck();
-        *lock(&self.inventory) = Weak::new();
         self.common.sightings().is_back(self.index);
         self.wake_keeper.notify_all();
     }

@@ -1,68 +1,65 @@
 //! Keeping the memory of where domains are fresh, where several hypervisors are configured: each is
 //! asked for all it has every two seconds, so that one that falls silent is known not to have what
 //! it did not list. No answer comes from here; see [`fence_proto::fencing::Sightings`].
+//!
+//! Each hypervisor has a thread for it, with a connection of its own: a list waits for every domain,
+//! and one that is stuck must not make its hypervisor look hung. The memory just gets old.
 
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use tracing::debug;
-
-use super::host::{Common, Host};
+use super::host::Host;
 use super::pool::{Lane, STACK};
+use super::worker::Worker;
 
-/// Pause between two rounds.
+/// Pause between two lists.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Starts the rounds, on a thread of their own; they end with the hypervisors or the daemon.
-pub(super) fn keep(hosts: &[Arc<Host>], common: &Arc<Common>) {
-    let hosts: Vec<Weak<Host>> = hosts.iter().map(Arc::downgrade).collect();
-    let common = Arc::clone(common);
-    let rounds = thread::Builder::new()
-        .name("virt-inventory".to_owned())
-        .stack_size(STACK)
-        .spawn(move || {
-            while !common.is_closed() {
-                thread::sleep(EVERY);
-                for host in &hosts {
-                    let Some(host) = host.upgrade() else { return };
-                    ask(&host);
-                }
-            }
-        });
-    if let Err(error) = rounds {
-        // Without lists every silence is a doubt: no success comes of it.
-        tracing::error!("no thread to look where domains are: {error}");
+/// Starts the threads; they end with the hypervisors or the daemon.
+pub(super) fn keep(hosts: &[Arc<Host>]) {
+    for host in hosts {
+        let kept = Arc::downgrade(host);
+        let thread = thread::Builder::new()
+            .name("virt-inventory".to_owned())
+            .stack_size(STACK)
+            .spawn(move || look_again_and_again(&kept));
+        if let Err(error) = thread {
+            // Without lists every silence is a doubt: no success comes of it.
+            tracing::error!(
+                uri = host.name(),
+                "no thread to look where domains are: {error}"
+            );
+        }
     }
 }
 
-/// Asks one hypervisor, unless it is being asked still. One that is down or hangs is asked when it
-/// is connected again, which is tried ever less often.
-fn ask(host: &Arc<Host>) {
+fn look_again_and_again(kept: &Weak<Host>) {
+    let mut worker: Option<Worker> = None;
+    loop {
+        thread::sleep(EVERY);
+        let Some(host) = kept.upgrade().filter(|host| !host.common.is_closed()) else {
+            return;
+        };
+        look(&host, &mut worker);
+    }
+}
+
+/// Asks one hypervisor. One that is down or hangs is asked when it is connected again, which is
+/// tried ever less often.
+fn look(host: &Arc<Host>, worker: &mut Option<Worker>) {
     let asked = host.common.clock.now();
     host.common.sightings().expects_list(host.index, asked);
     if host.is_stuck(Lane::Ask) && !host.is_hung() {
         host.hangs();
     }
     if host.is_down() || host.is_hung() {
+        *worker = None;
         return;
     }
-    let Some(token) = host.begin_inventory() else {
-        return;
-    };
-    let job = Box::new(move |worker: &mut super::worker::Worker| {
-        let host = Arc::clone(&worker.host);
-        let asked = host.common.clock.now();
-        match worker.ask(|connection| connection.inventory()) {
-            Ok(domains) => {
-                let mut sightings = host.common.sightings();
-                sightings.listed(host.index, asked, domains);
-            }
-            Err(fault) => worker.log_fault(&"what there is", &fault),
-        }
-        drop(token);
-    });
-    if let Err(refused) = host.submit(Lane::Ask, job) {
-        debug!(uri = host.name(), ?refused, "no list is taken now");
+    let worker = worker.get_or_insert_with(|| Worker::new(Arc::clone(host)));
+    match worker.ask(|connection| connection.inventory()) {
+        Ok(domains) => host.common.sightings().listed(host.index, asked, domains),
+        Err(fault) => worker.log_fault(&"what there is", &fault),
     }
 }

@@ -123,7 +123,7 @@ impl LibvirtBackend {
         let hosts = hosts.map(|(index, uri)| Host::start(index, uri, &common));
         let hosts: Vec<_> = hosts.collect();
         if common.several {
-            inventory::keep(&hosts, &common);
+            inventory::keep(&hosts);
         }
         Self(Arc::new(Inner {
             hosts,

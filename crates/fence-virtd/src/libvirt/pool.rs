@@ -127,7 +127,8 @@ impl Pool {
             .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
         let mut state = self.state();
         let allowed = self.shape.threads.saturating_add(state.written_off.len());
-        let full = !state.queue.is_empty() || state.threads >= allowed;
+        let stuck = self.shape.stuck_after.is_some() && state.written_off.len() >= MAX_STUCK;
+        let full = stuck || !state.queue.is_empty() || state.threads >= allowed;
         if !several_threads || full || self.has_stuck(&state) {
             drop(state);
             return self.submit(host, lane, job);

@@ -1,6 +1,7 @@
 //! Keeps the group joined on the right interfaces, while they come, go and change.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -123,7 +124,7 @@ impl Membership {
     }
 
     /// Joins, also where that was done before: the kernel drops memberships without a word when an
-    /// interface loses the protocol for a moment, or is replaced by one of the same index and name.
+    /// interface is replaced by one of the same index and name, or loses IPv6 for a moment.
     fn ensure(&mut self, interface: &Interface) -> io::Result<()> {
         let known = self
             .joined
@@ -139,10 +140,32 @@ impl Membership {
         };
         match result {
             Ok(()) => self.note_joined(interface, last),
-            Err(error) if known.is_some() && is(&error, Errno::EADDRINUSE) => {}
+            Err(error) if known.is_some() && is(&error, Errno::EADDRINUSE) => {
+                if self.was_dropped(interface.index) {
+                    let _ = self.change(last, interface.index, Change::Leave);
+                    self.change(last, interface.index, Change::Join)?;
+                    self.note_joined(interface, last);
+                }
+            }
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Whether the kernel has dropped an IPv6 membership that the socket still has: it does when an
+    /// interface's MTU was below 1280 for a moment.
+    fn was_dropped(&self, index: u32) -> bool {
+        let IpAddr::V6(group) = self.group.address else {
+            return false;
+        };
+        let Ok(table) = fs::read_to_string("/proc/net/igmp6") else {
+            return false;
+        };
+        let (index, group) = (index.to_string(), format!("{:032x}", group.to_bits()));
+        !table.lines().any(|line| {
+            let mut fields = line.split_whitespace();
+            fields.next() == Some(index.as_str()) && fields.nth(1) == Some(group.as_str())
+        })
     }
 
     /// The kernel keeps memberships of interfaces that are down, but not of deleted ones; those
