@@ -20,4 +20,7 @@ for option in "$@"; do
 		;;
 	esac
 done
-exec "$bench" --markdown docs/benchmarks.md "$@"
+"$bench" --markdown docs/benchmarks.md "$@"
+if [ -x "${C_FENCE_VIRTD:-/usr/sbin/fence_virtd}" ]; then
+	tests/bench-libvirtd.sh | tee -a docs/benchmarks.md
+fi
