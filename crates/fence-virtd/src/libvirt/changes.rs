@@ -50,7 +50,7 @@ impl Inner {
                 error!(%action, ?domain, seqno = task.seqno, "refused: {crowded}");
                 return Outcome::Reply(Reply::Failure);
             }
-            Err(_) => return Outcome::Dropped(Reason::OrderExpired),
+            Err(_) => return Outcome::NotStarted(Reason::OrderExpired),
         };
         place.keep_until(deadline + TURN_KEPT);
         let due = task.answer_by.since_epoch().saturating_sub(MARGIN);
@@ -190,7 +190,7 @@ impl Inner {
             RoundVerdict::Denied => return Outcome::Reply(Reply::PermissionDenied),
             RoundVerdict::NotBegun => {
                 if let Some(Err(reason)) = change.begun.get() {
-                    return Outcome::Dropped(*reason);
+                    return Outcome::NotStarted(*reason);
                 }
                 error!(%uuid, seqno, "the order's time was over before it could be begun");
             }
@@ -260,7 +260,7 @@ impl Inner {
             Some(Started::Denied) => Reply::PermissionDenied,
             Some(Started::NotBegun) => {
                 if let Some(Err(reason)) = change.begun.get() {
-                    return Outcome::Dropped(*reason);
+                    return Outcome::NotStarted(*reason);
                 }
                 error!(uuid = %change.uuid, seqno = change.seqno, "not started: the order's time is over, or an earlier start has not returned");
                 Reply::Failure

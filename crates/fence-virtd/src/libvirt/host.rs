@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::connection::{Connection, Fault, Reach};
 use super::pool::{Job, Lane, NotTaken, Pool, STACK, Shape};
 use crate::clock::Clock;
+use crate::sync::lock;
 
 /// Threads for questions, per hypervisor. libvirtd serves five requests of one client at a time,
 /// and each thread has a connection of its own.
@@ -80,9 +81,7 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn sightings(&self) -> MutexGuard<'_, Sightings> {
-        self.sightings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sightings)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -378,8 +377,4 @@ impl Host {
         let _running = lock(&self.keeper);
         self.wake_keeper.notify_all();
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

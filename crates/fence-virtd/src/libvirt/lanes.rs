@@ -1,13 +1,15 @@
 //! One order at a time for one domain; orders for different domains do not meet.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use fence_proto::Uuid;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::error;
+
+use crate::sync::lock;
 
 /// Orders that may wait for one domain.
 const MAX_WAITING: usize = 32;
@@ -108,13 +110,13 @@ impl Lanes {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
 impl Place {
     fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.turn)
     }
 
     /// The turn is given up at `until` even if a call that does not return keeps this place: an

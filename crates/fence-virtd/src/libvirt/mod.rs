@@ -37,9 +37,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fence_proto::fencing::Sightings;
-use fence_proto::host::Answer;
-use fence_proto::host_list::Entry;
-use fence_proto::{Access, Order, Reason, Reply};
+use fence_proto::{Access, Order};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection::Reach;
@@ -65,16 +63,9 @@ struct Inner {
     clock: Clock,
 }
 
-/// What became of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The answer.
-    Reply(Reply),
-    /// The answer to `list`: what the source may fence, by name.
-    List(Vec<Entry>),
-    /// It was never begun, and changed nothing: expired, its requester gone, or the daemon ending.
-    Dropped(Reason),
-}
+/// What became of an order. One that was not started changed nothing: it was too late, its requester
+/// gone, or the daemon ending.
+pub type Outcome = fence_proto::host::Answer;
 
 /// No hypervisor can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -201,13 +192,7 @@ impl LibvirtBackend {
 impl Backend for LibvirtBackend {
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering {
         let backend = self.clone();
-        Box::pin(async move {
-            match Self::execute(&backend, order, cancelled).await {
-                Outcome::Reply(reply) => Answer::Reply(reply),
-                Outcome::List(entries) => Answer::List(entries),
-                Outcome::Dropped(reason) => Answer::NotStarted(reason),
-            }
-        })
+        Box::pin(async move { Self::execute(&backend, order, cancelled).await })
     }
 
     fn shut_down(&self) {

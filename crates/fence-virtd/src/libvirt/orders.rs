@@ -67,7 +67,7 @@ impl Inner {
             Action::Status => Outcome::Reply(self.status(&task, timing).await),
             Action::Off | Action::On | Action::Reboot => {
                 if self.common.is_closed() {
-                    return Outcome::Dropped(Reason::ShuttingDown);
+                    return Outcome::NotStarted(Reason::ShuttingDown);
                 }
                 match self.target(&task, timing).await {
                     Ok(target) => self.change(&task, &target, deadline, cancelled).await,
@@ -118,7 +118,7 @@ fn log(task: &Task, outcome: &Outcome, elapsed: Duration) {
             let domains = entries.len();
             debug!(%action, %source, seqno, elapsed_ms, domains, "order answered");
         }
-        Outcome::Dropped(reason) => {
+        Outcome::NotStarted(reason) => {
             debug!(%action, ?domain, %source, seqno, elapsed_ms, %reason, "order dropped, nothing was changed");
         }
     }

@@ -11,6 +11,7 @@ use tokio::task::block_in_place;
 
 use super::host::Host;
 use super::worker::Worker;
+use crate::sync::lock;
 
 /// Stack of a worker: libvirt's calls use some 30 KiB, its XML parser more.
 pub(super) const STACK: usize = 256 * 1024;
@@ -80,7 +81,7 @@ impl Pool {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Queues a job. `host` is the one that this pool belongs to.

@@ -24,7 +24,11 @@ async fn order_whose_time_is_over_is_never_begun() {
         task.start_by = rig.clock.now();
         let before = rig.instance(0, "a").await;
         let outcome = rig.backend.run(task, CancelFlag::new()).await;
-        assert_eq!(outcome, Outcome::Dropped(Reason::OrderExpired), "{action}");
+        assert_eq!(
+            outcome,
+            Outcome::NotStarted(Reason::OrderExpired),
+            "{action}"
+        );
         assert_eq!(rig.instance(0, "a").await, before);
         assert_eq!(rig.instance(0, "b").await, None);
     }
@@ -38,7 +42,11 @@ async fn order_of_a_requester_that_is_gone_is_never_begun() {
         let flag = CancelFlag::new();
         flag.cancel();
         let outcome = rig.backend.run(rig.task(action, domain), flag).await;
-        assert_eq!(outcome, Outcome::Dropped(Reason::RequesterGone), "{action}");
+        assert_eq!(
+            outcome,
+            Outcome::NotStarted(Reason::RequesterGone),
+            "{action}"
+        );
     }
     assert!(rig.instance(0, "a").await.is_some());
     assert_eq!(rig.instance(0, "b").await, None);
@@ -50,7 +58,7 @@ async fn nothing_is_begun_after_shutdown_but_questions_are_answered() {
     let rig = one_domain(&dir).await;
     rig.backend.shutdown();
     let outcome = rig.order(Action::Off, "a").await;
-    assert_eq!(outcome, Outcome::Dropped(Reason::ShuttingDown));
+    assert_eq!(outcome, Outcome::NotStarted(Reason::ShuttingDown));
     assert_eq!(rig.order(Action::Status, "a").await, SUCCESS);
 }
 
@@ -89,7 +97,7 @@ async fn order_that_waits_for_its_turn_too_long_expires() {
     let mut task = rig.task(Action::Off, "a");
     task.start_by = rig.clock.now() + Duration::from_millis(100);
     let outcome = rig.backend.run(task, CancelFlag::new()).await;
-    assert_eq!(outcome, Outcome::Dropped(Reason::OrderExpired));
+    assert_eq!(outcome, Outcome::NotStarted(Reason::OrderExpired));
     assert!(rig.instance(0, "a").await.is_some());
     // Others are not held up, and the status of this one can be asked.
     assert_eq!(rig.order(Action::On, "b").await, SUCCESS);
