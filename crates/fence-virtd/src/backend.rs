@@ -40,6 +40,9 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
     /// future resolves by [`Order::answer_by`] and need not be polled for the order to go on.
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering;
 
+    /// What was counted since the start, as `name=count`, for the log.
+    fn summary(&self) -> String;
+
     /// The daemon is ending: nothing that is not started yet is started any more.
     fn shut_down(&self);
 }

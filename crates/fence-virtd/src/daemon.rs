@@ -97,8 +97,11 @@ impl Signals {
 }
 
 fn report(hub: Option<&Hub>) {
-    let dropped = hub.map_or_else(|| "none".to_owned(), |hub| hub.counters.summary());
-    tracing::info!(dropped, "counters");
+    let Some(hub) = hub else {
+        return tracing::info!("not serving yet: nothing was counted");
+    };
+    let (dropped, backend) = (hub.counters.summary(), hub.backend.summary());
+    tracing::info!(dropped, backend, "counters");
 }
 
 /// Runs the daemon until a signal ends it.

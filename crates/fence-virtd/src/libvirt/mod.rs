@@ -195,6 +195,15 @@ impl Backend for LibvirtBackend {
         Box::pin(async move { Self::execute(&backend, order, cancelled).await })
     }
 
+    fn summary(&self) -> String {
+        let Counters {
+            failed_starts,
+            hung_calls,
+            reconnects,
+        } = self.counters();
+        format!("failed-starts={failed_starts} hung-calls={hung_calls} reconnects={reconnects}")
+    }
+
     fn shut_down(&self) {
         self.shutdown();
     }

@@ -66,6 +66,10 @@ impl Backend for FakeBackend {
         })
     }
 
+    fn summary(&self) -> String {
+        String::new()
+    }
+
     fn shut_down(&self) {}
 }
 
