@@ -1,0 +1,13 @@
+//! The core of the cluster backend, without IO: a state machine over `(now, event)` that knows which
+//! host has which domain, who has to act on a request, and what may be claimed about it.
+//!
+//! `docs/cluster.md` has the rules and why they hold. What is not here: corosync, libvirt, proofs of
+//! fencing, clocks. The daemon feeds [`seam::Event`]s in and does what the [`seam::Output`]s say; the
+//! model checker does the same with made-up hosts.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+pub mod seam;
