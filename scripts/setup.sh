@@ -15,6 +15,7 @@ check=(
 test=(
     fence-virt fence-virtd                # the original: the reference peers
     libvirt-daemon-system libvirt-clients # a libvirtd that runs as root; virsh
+    systemd                               # systemd-analyze: checks the unit file
 )
 
 case "${1:-}" in

@@ -22,6 +22,7 @@ step scripts/check.sh
 step scripts/demo.sh
 step scripts/static-agent.sh
 step tests/static-agent.sh
+step tests/systemd.sh
 step tests/interop.sh
 step tests/hostile.sh
 step tests/bench.sh --quick
