@@ -16,6 +16,7 @@ test=(
     fence-virt fence-virtd                # the original: the reference peers
     libvirt-daemon-system libvirt-clients # a libvirtd that runs as root; virsh
     systemd                               # systemd-analyze: checks the unit file
+    qemu-system-x86 busybox-static        # guests, emulated: no KVM needed
 )
 
 case "${1:-}" in
@@ -47,9 +48,22 @@ if ((${#missing[@]})); then
     fi
     echo "setup: installing ${missing[*]}"
     "${sudo[@]}" apt-get update -qq
+    # A qemu-utils from elsewhere (backports) can be in the way of the release's qemu-system-x86: then
+    # the release's takes its place. Anything else that is in the way is reported below.
+    extra=()
+    if [[ " ${missing[*]} " == *" qemu-system-x86 "* ]] && installed qemu-utils; then
+        plan=$(apt-get install -s -qq --no-install-recommends "${missing[@]}" 2>/dev/null) || plan="Remv"
+        if grep -q ^Remv <<<"$plan"; then
+            # shellcheck disable=SC1091 # every Debian has it
+            extra=(--allow-downgrades "qemu-utils/$(. /etc/os-release && echo "$VERSION_CODENAME")")
+        fi
+    fi
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" "${extra[@]}" >/dev/null
 fi
+
+# What the guests boot; a package that is unpacked, not installed.
+if [ "$1" = test ]; then scripts/guest-kernel.sh; fi
 
 needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 if ! command -v cargo >/dev/null; then

@@ -18,6 +18,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod report;
+pub mod vm;
 pub mod wait;
 
 pub use agent::{Agent, Answer};

@@ -60,7 +60,9 @@ pub const fn host_address(family: Family) -> IpAddr {
     address(family, 1)
 }
 
-const fn address(family: Family, host: u8) -> IpAddr {
+/// The address on the bridge that ends with this number.
+#[must_use]
+pub const fn address(family: Family, host: u8) -> IpAddr {
     match family {
         Family::Ipv4 => IpAddr::V4(Ipv4Addr::new(10, 77, 0, host)),
         Family::Ipv6 => IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, host as u16)),
@@ -174,6 +176,22 @@ pub fn unique() -> String {
     format!("{prefix}x{}", COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Makes a bridge with the host's addresses.
+///
+/// # Errors
+/// What `ip` said.
+pub fn add_bridge(host: &Namespace) -> Result<(), Failure> {
+    host.ip(&format!(
+        "link add {BRIDGE} type bridge mcast_snooping 0 forward_delay 0\n\
+         link set {BRIDGE} up\n\
+         addr add {v4}/24 dev {BRIDGE}\n\
+         addr add {v6}/64 dev {BRIDGE} nodad\n\
+         route add 224.0.0.0/4 dev {BRIDGE}\n",
+        v4 = host_address(Family::Ipv4),
+        v6 = host_address(Family::Ipv6),
+    ))
+}
+
 /// One host, two guests, one bridge.
 #[derive(Debug)]
 pub struct Net {
@@ -218,15 +236,7 @@ impl Net {
     /// # Errors
     /// What `ip` said.
     pub fn add_bridge(&self) -> Result<(), Failure> {
-        self.dom0.ip(&format!(
-            "link add {BRIDGE} type bridge mcast_snooping 0 forward_delay 0\n\
-             link set {BRIDGE} up\n\
-             addr add {v4}/24 dev {BRIDGE}\n\
-             addr add {v6}/64 dev {BRIDGE} nodad\n\
-             route add 224.0.0.0/4 dev {BRIDGE}\n",
-            v4 = host_address(Family::Ipv4),
-            v6 = host_address(Family::Ipv6),
-        ))
+        add_bridge(&self.dom0)
     }
 
     /// Removes the bridge; the guests' cables stay, unplugged.
