@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod daemon;
+pub mod domain_xml;
 pub mod hub;
 pub mod libvirt;
 pub mod listener;
