@@ -127,17 +127,19 @@ impl Connection {
         let connect = Connect::open(uri).map_err(|error| Fault::lost(error.message()))?;
         let connection = Arc::new(Self { connect });
         if reach == Reach::Network {
-            // Refused by old servers; then the kernel's time-outs have to do.
-            let _ = connection
-                .connect
-                .set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
+            connection.keep_alive();
         }
         connection.ping()?;
         Ok(connection)
     }
 
-    /// What tests set the stage with.
-    #[cfg(test)]
+    /// Has libvirt break the connection when the other side is silent, where its event loop runs.
+    pub(super) fn keep_alive(&self) {
+        // Refused by old servers; then the kernel's time-outs have to do.
+        let _ = self.connect.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
+    }
+
+    /// For what is not wrapped here.
     pub(super) const fn raw(&self) -> &Connect {
         &self.connect
     }
@@ -243,6 +245,21 @@ impl Connection {
         known.map_err(|error| self.fault(&error))
     }
 
+    /// Handles of all domains, active and defined.
+    pub(super) fn all(&self) -> Result<Vec<Domain>, Fault> {
+        let domains = self.connect.list_all_domains(0);
+        domains.map_err(|error| self.fault(&error))
+    }
+
+    /// The handle of a domain, got anew; `None` if there is no such domain.
+    pub(super) fn handle(&self, uuid: Uuid) -> Result<Option<Domain>, Fault> {
+        match Domain::lookup_by_uuid_string(&self.connect, &uuid.to_string()) {
+            Ok(domain) => Ok(Some(domain)),
+            Err(error) if error.code() == ErrorNumber::NoDomain => Ok(None),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
     fn describe(self: &Arc<Self>, domain: Result<Domain, Error>) -> Result<Option<Found>, Fault> {
         let found = domain.and_then(|domain| {
             let instance = domain.get_id();
@@ -264,7 +281,7 @@ impl Connection {
         }
     }
 
-    fn fault(&self, error: &Error) -> Fault {
+    pub(super) fn fault(&self, error: &Error) -> Fault {
         let rpc = matches!(error.domain(), ErrorDomain::Rpc | ErrorDomain::Remote);
         let trouble = match error.code() {
             ErrorNumber::NoDomain | ErrorNumber::OperationInvalid => Trouble::NothingToDo,

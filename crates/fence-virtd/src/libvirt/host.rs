@@ -139,6 +139,19 @@ impl Host {
         }
     }
 
+    /// The URI as configured; empty for libvirt's default.
+    pub(super) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// A connection that no order uses; of a driver inside this process the only one there is.
+    pub(super) fn connect_apart(self: &Arc<Self>) -> Result<Arc<Connection>, Fault> {
+        match self.reach {
+            Reach::InProcess => self.connect(),
+            Reach::Local | Reach::Network => Connection::open(&self.uri, self.reach),
+        }
+    }
+
     pub(super) const fn pool(&self, lane: Lane) -> &Pool {
         match lane {
             Lane::Ask => &self.ask,

@@ -18,6 +18,7 @@
 mod act;
 mod changes;
 mod connection;
+mod events;
 mod ffi;
 mod host;
 mod inventory;
@@ -26,6 +27,7 @@ mod orders;
 mod pool;
 mod questions;
 mod survey;
+pub mod watch;
 mod worker;
 
 #[cfg(test)]
@@ -44,6 +46,7 @@ use self::connection::Reach;
 use self::host::{Common, Host, Link, Tally};
 use self::lanes::Lanes;
 use self::orders::Task;
+use self::watch::{WatchSettings, Watcher};
 use crate::backend::{Answering, Backend, CancelFlag};
 use crate::clock::Clock;
 
@@ -178,6 +181,22 @@ impl LibvirtBackend {
             hung_calls: tally.hung_calls.load(Ordering::Relaxed),
             reconnects: tally.reconnects.load(Ordering::Relaxed),
         }
+    }
+
+    /// Watches the domains of every hypervisor, in their order, with `settings` for all but the URI. A
+    /// driver inside this process is watched on the backend's own connection, which has its state.
+    #[must_use]
+    pub fn watch(&self, settings: &WatchSettings) -> Vec<Watcher> {
+        let hosts = self.0.hosts.iter();
+        let watchers = hosts.map(|host| {
+            let settings = WatchSettings {
+                uri: host.uri().to_owned(),
+                ..settings.clone()
+            };
+            let host = Arc::clone(host);
+            Watcher::with(settings, Box::new(move || host.connect_apart()))
+        });
+        watchers.collect()
     }
 
     /// From here on no order is begun. Those under way go on.

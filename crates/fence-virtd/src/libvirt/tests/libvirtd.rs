@@ -14,13 +14,13 @@ use super::*;
 const NOBODY: u32 = 65_534;
 
 /// A libvirtd of our own. Its test driver has one domain, `test`.
-struct Libvirtd {
+pub(super) struct Libvirtd {
     dir: Dir,
     daemon: Child,
 }
 
 impl Libvirtd {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let dir = Dir::new();
         let path = dir.path().display();
         let config = format!(
@@ -67,7 +67,7 @@ impl Libvirtd {
         eventually(async || UnixStream::connect(&socket).is_ok()).await;
     }
 
-    fn uri(&self) -> String {
+    pub(super) fn uri(&self) -> String {
         let socket = self.dir.path().join("libvirt-sock");
         format!("test+unix:///default?socket={}", socket.display())
     }
@@ -77,17 +77,17 @@ impl Libvirtd {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    fn stop(&self) -> Stopped<'_> {
+    pub(super) fn stop(&self) -> Stopped<'_> {
         self.signal(Signal::SIGSTOP);
         Stopped(self)
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.daemon.kill().unwrap();
         self.daemon.wait().unwrap();
     }
 
-    async fn start_again(&mut self) {
+    pub(super) async fn start_again(&mut self) {
         self.daemon = Self::run(&self.dir);
         self.wait_until_up().await;
     }
@@ -101,7 +101,7 @@ impl Drop for Libvirtd {
 }
 
 /// A libvirtd that does nothing until this is dropped.
-struct Stopped<'a>(&'a Libvirtd);
+pub(super) struct Stopped<'a>(&'a Libvirtd);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {

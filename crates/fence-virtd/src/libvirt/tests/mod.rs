@@ -4,6 +4,7 @@ mod libvirtd;
 mod orders;
 mod several;
 mod single;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};

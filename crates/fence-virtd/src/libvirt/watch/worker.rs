@@ -1,0 +1,162 @@
+//! The thread that asks, on one connection, until that is lost.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Instant;
+
+use fence_proto::Uuid;
+
+use super::super::connection::{Connection, Fault};
+use super::super::events::{Registration, Told};
+use super::super::pool::STACK;
+use super::supervisor::Task;
+use super::{Notice, Shared};
+
+/// Starts one.
+pub(super) fn start(shared: &Arc<Shared>, generation: u64) -> std::io::Result<()> {
+    let worker = Worker {
+        shared: Arc::clone(shared),
+        generation,
+    };
+    thread::Builder::new()
+        .name("virt-watch-ask".to_owned())
+        .stack_size(STACK)
+        .spawn(move || worker.run())
+        .map(drop)
+}
+
+/// Why a worker ends.
+enum End {
+    /// It does not count any more.
+    Over,
+    /// The hypervisor can't be asked.
+    Lost(String),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Lost(fault.message)
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    generation: u64,
+}
+
+/// What libvirt's callbacks hold: weak, so that they keep no watcher alive.
+struct Ear {
+    shared: Weak<Shared>,
+    generation: u64,
+}
+
+impl Told for Ear {
+    fn happened(&self, domain: Uuid) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.event(self.generation, domain);
+        }
+    }
+
+    fn closed(&self, reason: &'static str) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.closed(self.generation, reason);
+        }
+    }
+}
+
+impl Worker {
+    fn run(self) {
+        let reason = match self.serve() {
+            End::Lost(reason) => Some(reason),
+            End::Over => None,
+        };
+        self.shared.worker_ended(self.generation, reason);
+    }
+
+    /// A blocking call whose length the supervisor watches.
+    fn call<T>(&self, call: impl FnOnce() -> Result<T, Fault>) -> Result<T, End> {
+        if !self.shared.mark(self.generation, Some(Instant::now())) {
+            return Err(End::Over);
+        }
+        let result = call();
+        if !self.shared.mark(self.generation, None) {
+            return Err(End::Over);
+        }
+        result.map_err(End::from)
+    }
+
+    /// Until the end, which is never a good one.
+    fn serve(&self) -> End {
+        let connection = match self.call(|| (self.shared.connect)()) {
+            Ok(connection) => connection,
+            Err(end) => return end,
+        };
+        connection.keep_alive();
+        let ear = Ear {
+            shared: Arc::downgrade(&self.shared),
+            generation: self.generation,
+        };
+        let told: Arc<dyn Told> = Arc::new(ear);
+        // Before anything is listed, so that nothing falls between.
+        let registration = match self.call(|| Registration::new(&connection, &told)) {
+            Ok(registration) => registration,
+            Err(end) => return end,
+        };
+        let end = self.ask(&connection);
+        // Closing asks the other side as well, and may hang like any question.
+        self.shared.mark(self.generation, Some(Instant::now()));
+        drop(registration);
+        drop(connection);
+        end
+    }
+
+    fn ask(&self, connection: &Arc<Connection>) -> End {
+        let mut resync_at = Instant::now();
+        loop {
+            let done = match self.shared.next_task(self.generation, resync_at) {
+                Task::Resync => {
+                    resync_at = Instant::now() + self.shared.settings.resync;
+                    self.list(connection)
+                }
+                Task::Look(uuid) => self.look(connection, uuid),
+                Task::Ping => self.call(|| connection.ping()),
+                Task::Closed(reason) => Err(End::Lost(reason.to_owned())),
+                Task::Over => Err(End::Over),
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    fn list(&self, connection: &Arc<Connection>) -> Result<(), End> {
+        let handles = self.call(|| connection.all())?;
+        let mut domains = Vec::with_capacity(handles.len());
+        for handle in &handles {
+            let domain = self.call(|| connection.watched(handle, &self.shared.settings))?;
+            domains.extend(domain);
+        }
+        self.shared.roles_of(self.generation, &mut domains);
+        self.shared.tell(self.generation, Notice::Snapshot(domains));
+        Ok(())
+    }
+
+    fn look(&self, connection: &Arc<Connection>, uuid: Uuid) -> Result<(), End> {
+        let found = self.call(|| {
+            let handle = connection.handle(uuid)?;
+            let domain = handle.map(|handle| connection.watched(&handle, &self.shared.settings));
+            domain.transpose().map(Option::flatten)
+        })?;
+        let notice = match found {
+            Some(domain) => {
+                let mut domain = [domain];
+                self.shared.roles_of(self.generation, &mut domain);
+                let [domain] = domain;
+                Notice::Changed(domain)
+            }
+            None => Notice::Gone(uuid),
+        };
+        self.shared.tell(self.generation, notice);
+        Ok(())
+    }
+}
