@@ -49,19 +49,21 @@ fn put_text(field: &mut [u8], text: &str) {
 /// reply byte 253 is not included.
 #[must_use]
 pub fn encode(entries: &[Entry]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(
-        entries
-            .len()
-            .saturating_add(1)
-            .saturating_mul(ENTRY_LEN)
-            .saturating_add(1),
-    );
+    let mut bytes = Vec::new();
+    encode_closed(entries, &mut bytes);
+    bytes.push(0);
+    bytes
+}
+
+/// Appends the entries and the closing one, and nothing more.
+pub(crate) fn encode_closed(entries: &[Entry], bytes: &mut Vec<u8>) {
+    let count = entries.len().saturating_add(1);
+    // Room for what follows, too, in the one place that makes it.
+    bytes.reserve(count.saturating_mul(ENTRY_LEN).saturating_add(8));
     for entry in entries {
         bytes.extend_from_slice(&entry.to_wire());
     }
     bytes.extend_from_slice(&[0; ENTRY_LEN]);
-    bytes.push(0);
-    bytes
 }
 
 /// One domain of a host list, as an agent received it: text that a host may have cut or broken.

@@ -27,6 +27,7 @@ pub mod key;
 pub mod order;
 pub mod reason;
 pub mod reply;
+pub mod serial;
 pub mod time;
 
 pub use access::{Access, Source};

@@ -6,8 +6,8 @@ use crate::domain::DomainRef;
 use crate::frame::RequestId;
 use crate::time::Moment;
 
-/// What an authenticated peer ordered. Only a host session whose handshake is complete makes one,
-/// and it cannot be copied: one handshake, one execution.
+/// What an authenticated peer ordered. Only a host session whose handshake is complete makes one, or a
+/// serial line, whose socket is the proof; and it cannot be copied: one request, one execution.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Order {
     action: Action,
@@ -19,7 +19,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// For the session only.
+    /// For the session and the serial line only.
     pub(crate) fn new(
         request: (Action, DomainRef, RequestId),
         source: Source,

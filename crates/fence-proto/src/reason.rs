@@ -47,7 +47,7 @@ reasons! {
     WeakHash => "weak-hash",
     /// The frame's hash does not verify under the shared key.
     BadSignature => "bad-signature",
-    /// The kernel received it longer ago than any agent waits (row L37).
+    /// The kernel received it longer ago than any agent waits (row L37); on a serial line: it may have.
     Stale => "stale",
     /// The same request is being served at this moment.
     DuplicateInProgress => "duplicate-in-progress",
@@ -85,6 +85,8 @@ reasons! {
     OrderExpired => "order-expired",
     /// The requester was gone before the order was started.
     RequesterGone => "requester-gone",
+    /// A newer request came on the same serial line: nobody listens for this one's answer any more.
+    Superseded => "superseded",
     /// The daemon is ending.
     ShuttingDown => "shutting-down",
 }

@@ -9,16 +9,20 @@
 //! | affordable | [`Admission`]: how many sessions, per source and in total |
 //! | proved | [`crate::handshake::HostHandshake`], inside [`Session`] |
 //! | allowed | [`crate::Access`]: a stranger in [`Session`], the domain in the backend |
-//! | act | an [`crate::Order`], which only a [`Session`] makes |
+//! | act | an [`crate::Order`], which only a [`Session`] and a [`Line`] make |
+//!
+//! A [`Line`] is a serial line or VM channel, where the socket is the proof: it needs no handshake.
 
 mod admission;
 mod datagram;
+pub mod line;
 mod policy;
 mod replay;
 mod session;
 
 pub use admission::{Admission, Admitted, Limits, SessionId};
 pub use datagram::{CallBack, Datagram, datagram};
+pub use line::Line;
 pub use policy::{MissingKey, Policy, Timing};
 pub use replay::{Replay, RequestKey};
 pub use session::{Answer, ConnectError, Event, Output, Session};

@@ -15,12 +15,13 @@ use core::time::Duration;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::action::Action;
+use crate::domain::DomainRef;
 use crate::frame::{AuthenticFrame, RequestFrame};
 use crate::reason::Reason;
 use crate::time::Moment;
 
 /// How long a served request's retransmissions are dropped.
-const SERVED_MEMORY: Duration = Duration::from_secs(10);
+pub(super) const SERVED_MEMORY: Duration = Duration::from_secs(10);
 /// Served requests in the short memory.
 const SERVED_MAX: usize = 8192;
 /// Frames of either kind in the long memory.
@@ -41,10 +42,15 @@ impl RequestKey {
     /// The key of a frame.
     #[must_use]
     pub fn of(frame: &RequestFrame) -> Self {
+        Self::new(frame.action, frame.id.seqno, &frame.domain)
+    }
+
+    /// The key of a request that came without such a frame.
+    pub(super) fn new(action: Action, seqno: u32, domain: &DomainRef) -> Self {
         Self {
-            action: frame.action,
-            seqno: frame.id.seqno,
-            domain: frame.domain.as_str().to_ascii_lowercase(),
+            action,
+            seqno,
+            domain: domain.as_str().to_ascii_lowercase(),
         }
     }
 }
@@ -209,7 +215,6 @@ impl InProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::DomainRef;
     use crate::frame::{Demand, RequestId, Signature};
     use crate::hash::HashAlgorithm;
     use crate::key::Key;
