@@ -249,7 +249,6 @@ fn device() -> Callback {
 /// What the domain's job is, as virDomainJobOperation; `None` without a job. It waits for whatever else is
 /// done to the domain, half a minute at worst. `virt`'s wrapper of this call is unsound without a job (it makes a `Vec` of a null
 /// pointer) and frees what libvirt allocated by itself.
-#[expect(dead_code, reason = "what asks for it comes next")]
 pub(super) fn job_operation(domain: &Domain) -> Result<Option<u32>, Error> {
     let (mut kind, mut count) = (0, 0);
     let mut params: virTypedParameterPtr = ptr::null_mut();

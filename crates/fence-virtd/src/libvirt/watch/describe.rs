@@ -37,10 +37,8 @@ fn ask(domain: &Domain, settings: &WatchSettings) -> Result<WatchedDomain, Error
     let mut watched = blank(domain)?;
     watched.state = u8::try_from(state).unwrap_or(0);
     watched.reason = reason;
-    watched.migration = migration::by_state(state, reason).unwrap_or(match state {
-        virt_sys::VIR_DOMAIN_PAUSED => Migration::Incoming,
-        _ => Migration::None,
-    });
+    let shown = migration::by_state(state, reason);
+    watched.migration = shown.unwrap_or_else(|| migration::presumed(state));
     // What is off and there at all is defined.
     watched.persistent = instance.is_none() || domain.is_persistent()?;
     if settings.devices && instance.is_some() {

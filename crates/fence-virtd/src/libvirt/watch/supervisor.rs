@@ -45,7 +45,27 @@ pub(super) struct State {
     /// Domains to be asked for.
     dirty: BTreeSet<Uuid>,
     /// What is known and asked of migrations.
-    pub migration: migration::Roles,
+    pub roles: migration::Roles,
+}
+
+impl State {
+    /// Whether what this worker brings is worth anything.
+    pub(super) const fn counts(&self, generation: u64) -> bool {
+        self.generation == generation
+    }
+
+    /// The domain is to be asked for. With too many of them everything is listed.
+    pub(super) fn is_dirty(&mut self, domain: Uuid) {
+        // What is listed is asked for anyway.
+        if self.resync {
+            return;
+        }
+        self.dirty.insert(domain);
+        if self.dirty.len() > MAX_DIRTY {
+            self.dirty.clear();
+            self.resync = true;
+        }
+    }
 }
 
 /// What a worker is to do next.
@@ -79,7 +99,7 @@ fn supervise(shared: &Arc<Shared>) {
     let mut told = None;
     while let Some(generation) = shared.begin() {
         let ended = match worker::start(shared, generation) {
-            Ok(()) => shared.until_worker_ends(),
+            Ok(()) => shared.until_worker_ends(generation),
             Err(error) => Some((format!("no thread to ask libvirt: {error}"), false)),
         };
         let Some((reason, was_up)) = ended else {
@@ -123,15 +143,16 @@ impl Shared {
         state.closed = None;
         state.dirty.clear();
         state.resync = true;
-        state.migration = migration::Roles::default();
+        state.roles = migration::Roles::default();
         Some(state.generation)
     }
 
     /// Waits until the worker ends or hangs: why, and whether it had told a snapshot. `None` when the
     /// watcher is dropped.
-    fn until_worker_ends(&self) -> Option<(String, bool)> {
+    fn until_worker_ends(self: &Arc<Self>, generation: u64) -> Option<(String, bool)> {
         let mut state = lock(&self.state);
         loop {
+            self.relieve_askers(generation, &mut state);
             if state.stopped {
                 return None;
             }
@@ -148,7 +169,9 @@ impl Shared {
                 state.stuck = state.stuck.saturating_add(1);
                 return Some(("the hypervisor does not answer".to_owned(), state.up));
             }
-            let waited = self.wake.wait_timeout(state, left.unwrap_or(patience));
+            let look = state.roles.next_look().unwrap_or(patience);
+            let wait = left.unwrap_or(patience).min(look);
+            let waited = self.wake.wait_timeout(state, wait);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -183,7 +206,7 @@ impl Shared {
     /// Whether the worker counts; notes that a call of it begins, or that none runs.
     pub(super) fn mark(&self, generation: u64, busy: Option<Instant>) -> bool {
         let mut state = lock(&self.state);
-        let counts = state.generation == generation;
+        let counts = state.counts(generation);
         if counts {
             state.busy = busy;
         }
@@ -193,7 +216,7 @@ impl Shared {
     /// What a worker of this number found out; dropped if it does not count any more.
     pub(super) fn tell(&self, generation: u64, notice: Notice) {
         let mut state = lock(&self.state);
-        if state.generation != generation {
+        if !state.counts(generation) {
             return;
         }
         if matches!(notice, Notice::Snapshot(_)) && !std::mem::replace(&mut state.up, true) {
@@ -211,7 +234,7 @@ impl Shared {
         let ping_at = Instant::now() + self.settings.ping;
         let mut state = lock(&self.state);
         loop {
-            if state.generation != generation {
+            if !state.counts(generation) {
                 return Task::Over;
             }
             if let Some(reason) = state.closed {
@@ -239,7 +262,7 @@ impl Shared {
     /// A worker has ended, for this reason if for any.
     pub(super) fn worker_ended(&self, generation: u64, reason: Option<String>) {
         let mut state = lock(&self.state);
-        if state.generation == generation {
+        if state.counts(generation) {
             state.generation = state.generation.wrapping_add(1);
             state.busy = None;
             state.ended = Some(reason.unwrap_or_else(|| "the watching thread ended".to_owned()));
@@ -252,21 +275,16 @@ impl Shared {
     /// An event of libvirt, for the worker with this number.
     pub(super) fn event(&self, generation: u64, domain: Uuid) {
         let mut state = lock(&self.state);
-        if state.generation != generation || state.resync {
-            return;
+        if state.counts(generation) {
+            state.is_dirty(domain);
+            self.wake.notify_all();
         }
-        state.dirty.insert(domain);
-        if state.dirty.len() > MAX_DIRTY {
-            state.dirty.clear();
-            state.resync = true;
-        }
-        self.wake.notify_all();
     }
 
     /// The connection of the worker with this number has ended.
     pub(super) fn closed(&self, generation: u64, reason: &'static str) {
         let mut state = lock(&self.state);
-        if state.generation == generation {
+        if state.counts(generation) {
             state.closed = Some(reason);
             self.wake.notify_all();
         }

@@ -11,6 +11,7 @@ use super::super::events::{Registration, Told};
 use super::super::pool::STACK;
 use super::supervisor::Task;
 use super::{Notice, Shared};
+use crate::sync::lock;
 
 /// Starts one.
 pub(super) fn start(shared: &Arc<Shared>, generation: u64) -> std::io::Result<()> {
@@ -136,7 +137,8 @@ impl Worker {
             let domain = self.call(|| connection.watched(handle, &self.shared.settings))?;
             domains.extend(domain);
         }
-        self.shared.roles_of(self.generation, &mut domains);
+        lock(&self.shared.state).roles.keep_only(&domains);
+        self.shared.roles_of(&mut domains);
         self.shared.tell(self.generation, Notice::Snapshot(domains));
         Ok(())
     }
@@ -150,11 +152,14 @@ impl Worker {
         let notice = match found {
             Some(domain) => {
                 let mut domain = [domain];
-                self.shared.roles_of(self.generation, &mut domain);
+                self.shared.roles_of(&mut domain);
                 let [domain] = domain;
                 Notice::Changed(domain)
             }
-            None => Notice::Gone(uuid),
+            None => {
+                lock(&self.shared.state).roles.forget(uuid);
+                Notice::Gone(uuid)
+            }
         };
         self.shared.tell(self.generation, notice);
         Ok(())
