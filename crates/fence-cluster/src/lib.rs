@@ -10,4 +10,10 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+pub mod reason;
 pub mod seam;
+
+mod cluster;
+
+pub use cluster::Cluster;
+pub use reason::Reason;

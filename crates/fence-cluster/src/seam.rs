@@ -57,6 +57,10 @@ pub enum Migration {
 }
 
 /// A domain as one host's libvirt has it.
+///
+/// Not active and [`Migration::Outgoing`] together say that its last run here was migrated away
+/// (libvirt's shut-off reason or stop detail "migrated"), so that it runs elsewhere. A transient one
+/// that left like this is reported so once, by [`Event::Changed`], before [`Event::Gone`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LocalDomain {
     /// Who it is.
@@ -138,9 +142,12 @@ pub enum Event<'a> {
     Request(Ticket, Request),
     /// Nobody waits for it any more. What has begun goes on.
     Abandoned(Ticket),
-    /// What came of [`Output::Do`].
+    /// What came of [`Output::Do`]: exactly once for each, whatever happens. The number may be
+    /// used again afterwards.
     Done(JobId, Outcome),
-    /// Time has passed: due at [`crate`]'s `deadline()`.
+    /// Time has passed: due at [`crate::Cluster::deadline`], and given only when no message,
+    /// membership change or loss of the connection that has already arrived is waiting: so that a
+    /// daemon that stood still hears what happened before it acts.
     Tick,
 }
 
