@@ -251,6 +251,25 @@ impl Connection {
         domains.map_err(|error| self.fault(&error))
     }
 
+    /// The domains that are on, and the numbers of their runs.
+    pub(super) fn runs(&self) -> Result<Vec<(Uuid, u32)>, Fault> {
+        let domains = self
+            .connect
+            .list_all_domains(virt_sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+        let domains = domains.map_err(|error| self.fault(&error))?;
+        let run = |domain: &Domain| {
+            let uuid = Uuid(
+                *domain
+                    .get_uuid()
+                    .map_err(|error| self.fault(&error))?
+                    .as_bytes(),
+            );
+            Ok(domain.get_id().map(|run| (uuid, run)))
+        };
+        let runs: Result<Vec<_>, Fault> = domains.iter().map(run).collect();
+        Ok(runs?.into_iter().flatten().collect())
+    }
+
     /// The handle of a domain, got anew; `None` if there is no such domain.
     pub(super) fn handle(&self, uuid: Uuid) -> Result<Option<Domain>, Fault> {
         match Domain::lookup_by_uuid_string(&self.connect, &uuid.to_string()) {

@@ -21,6 +21,7 @@ struct Seen {
     up: bool,
     snapshots: usize,
     losses: Vec<String>,
+    current: Option<Instant>,
 }
 
 impl Seen {
@@ -35,6 +36,7 @@ impl Seen {
             up: false,
             snapshots: 0,
             losses: Vec::new(),
+            current: None,
         }
     }
 
@@ -53,6 +55,10 @@ impl Seen {
             Notice::Gone(uuid) => {
                 assert!(self.up);
                 self.domains.remove(&uuid);
+            }
+            Notice::Current(moment) => {
+                assert!(self.up);
+                self.current = Some(moment);
             }
             Notice::Lost(reason) => {
                 self.domains.clear();
@@ -186,6 +192,33 @@ async fn nothing_is_missed_between_registering_and_listing() {
         };
         seen.until("as it is", agrees).await;
         assert_eq!(seen.snapshots, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_told_is_no_older_than_it_is_said_to_be() {
+    let libvirtd = Libvirtd::start().await;
+    let mut seen = Seen::start(WatchSettings::new(&libvirtd.uri()));
+    seen.until("listed", |seen| seen.current.is_some()).await;
+    let admin = admin(&libvirtd);
+    let domain = Domain::define_xml(&admin, &running("vm", uuid(1))).unwrap();
+    let mut before = None;
+    for _ in 0..100 {
+        domain.create().unwrap();
+        let instance = domain.get_id();
+        assert!(instance.is_some() && instance != before);
+        before = instance;
+        let started = Instant::now();
+        seen.watcher.refresh();
+        seen.until("current", |seen| seen.current > Some(started))
+            .await;
+        assert_eq!(seen.of("vm").unwrap().instance, instance);
+        domain.destroy().unwrap();
+        let stopped = Instant::now();
+        seen.watcher.refresh();
+        seen.until("current", |seen| seen.current > Some(stopped))
+            .await;
+        assert_eq!(seen.of("vm").unwrap().instance, None);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a watcher's user has not fetched yet: bounded, the newest of each domain, nothing lost.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use fence_proto::Uuid;
 
@@ -15,6 +16,7 @@ pub(super) struct Mailbox {
     lost: Option<String>,
     snapshot: Option<Vec<WatchedDomain>>,
     changes: BTreeMap<Uuid, Notice>,
+    current: Option<Instant>,
 }
 
 impl Mailbox {
@@ -24,6 +26,10 @@ impl Mailbox {
         let domain = match &notice {
             Notice::Changed(domain) => domain.uuid,
             Notice::Gone(uuid) => *uuid,
+            Notice::Current(moment) => {
+                self.current = Some(*moment);
+                return true;
+            }
             Notice::Lost(reason) => {
                 *self = Self {
                     lost: Some(reason.clone()),
@@ -41,6 +47,7 @@ impl Mailbox {
         };
         if self.changes.len() >= MAX_CHANGES && !self.changes.contains_key(&domain) {
             self.changes.clear();
+            self.current = None;
             return false;
         }
         self.changes.insert(domain, notice);
@@ -55,7 +62,10 @@ impl Mailbox {
         if let Some(domains) = self.snapshot.take() {
             return Some(Notice::Snapshot(domains));
         }
-        self.changes.pop_first().map(|(_, notice)| notice)
+        if let Some((_, notice)) = self.changes.pop_first() {
+            return Some(notice);
+        }
+        self.current.take().map(Notice::Current)
     }
 }
 
@@ -122,6 +132,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_is_current_only_when_all_of_it_was_fetched() {
+        let mut mailbox = Mailbox::default();
+        let (early, late) = (Instant::now(), Instant::now());
+        assert!(mailbox.post(Notice::Current(early)));
+        assert!(mailbox.post(changed(1, 5)) && mailbox.post(changed(2, 5)));
+        assert!(mailbox.post(Notice::Current(late)));
+        let told = [changed(1, 5), changed(2, 5), Notice::Current(late)];
+        assert_eq!(drain(&mut mailbox), told);
+        assert!(mailbox.post(Notice::Current(late)));
+        assert!(mailbox.post(Notice::Lost("gone".to_owned())));
+        assert_eq!(drain(&mut mailbox), [Notice::Lost("gone".to_owned())]);
+    }
+
+    #[test]
     fn too_many_changes_ask_for_a_snapshot_instead() {
         let mut mailbox = Mailbox::default();
         let most = u32::try_from(MAX_CHANGES).unwrap();
@@ -130,6 +154,7 @@ mod tests {
         }
         // Of one that is known there is always room for the newest.
         assert!(mailbox.post(changed(0, 5)));
+        assert!(mailbox.post(Notice::Current(Instant::now())));
         assert!(!mailbox.post(changed(most, 1)));
         assert_eq!(mailbox.take(), None);
     }

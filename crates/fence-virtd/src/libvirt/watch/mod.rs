@@ -18,7 +18,7 @@ mod worker;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fence_proto::Uuid;
 use tokio::sync::Notify;
@@ -105,6 +105,9 @@ pub enum Notice {
     Changed(WatchedDomain),
     /// There is no such domain any more, neither active nor defined.
     Gone(Uuid),
+    /// What was told is no older than this moment, as to which domains are on and by which run. Comes
+    /// after each snapshot, and when [`Watcher::refresh`] asked for it.
+    Current(Instant),
     /// Nothing is known from here on, for this reason. A [`Notice::Snapshot`] follows when the hypervisor
     /// answers (again).
     Lost(String),
@@ -162,6 +165,12 @@ impl Watcher {
             }
             news.await;
         }
+    }
+
+    /// Has it made sure, soon, that every start and stop until now is told: a [`Notice::Current`] follows. It costs one
+    /// question, whatever the number of domains, and what has changed.
+    pub fn refresh(&self) {
+        self.0.want_refresh();
     }
 
     /// Has everything listed anew, soon.

@@ -42,6 +42,8 @@ pub(super) struct State {
     closed: Option<&'static str>,
     /// All is to be listed.
     resync: bool,
+    /// It is to be made sure that every start and stop is told.
+    refresh: bool,
     /// Domains to be asked for.
     dirty: BTreeSet<Uuid>,
     /// What is known and asked of migrations.
@@ -72,6 +74,8 @@ impl State {
 pub(super) enum Task {
     /// List everything.
     Resync,
+    /// See which domains are on.
+    Refresh,
     /// Ask for this domain.
     Look(Uuid),
     /// Ask for a sign of life.
@@ -143,6 +147,7 @@ impl Shared {
         state.closed = None;
         state.dirty.clear();
         state.resync = true;
+        state.refresh = false;
         state.roles = migration::Roles::default();
         Some(state.generation)
     }
@@ -198,6 +203,11 @@ impl Shared {
         self.wake.notify_all();
     }
 
+    pub(super) fn want_refresh(&self) {
+        lock(&self.state).refresh = true;
+        self.wake.notify_all();
+    }
+
     pub(super) fn want_resync(&self) {
         lock(&self.state).resync = true;
         self.wake.notify_all();
@@ -217,6 +227,10 @@ impl Shared {
     pub(super) fn tell(&self, generation: u64, notice: Notice) {
         let mut state = lock(&self.state);
         if !state.counts(generation) {
+            return;
+        }
+        if matches!(notice, Notice::Current(_)) && state.resync {
+            // Changes may have been thrown away; it is said again after the list.
             return;
         }
         if matches!(notice, Notice::Snapshot(_)) && !std::mem::replace(&mut state.up, true) {
@@ -244,8 +258,12 @@ impl Shared {
             if state.resync || now >= resync_at {
                 // What the events until now told is in the list that is asked for from now on.
                 state.resync = false;
+                state.refresh = false;
                 state.dirty.clear();
                 return Task::Resync;
+            }
+            if std::mem::take(&mut state.refresh) {
+                return Task::Refresh;
             }
             if let Some(uuid) = state.dirty.pop_first() {
                 return Task::Look(uuid);

@@ -1,5 +1,6 @@
 //! The thread that asks, on one connection, until that is lost.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Instant;
@@ -18,6 +19,7 @@ pub(super) fn start(shared: &Arc<Shared>, generation: u64) -> std::io::Result<()
     let worker = Worker {
         shared: Arc::clone(shared),
         generation,
+        told: HashMap::new(),
     };
     thread::Builder::new()
         .name("virt-watch-ask".to_owned())
@@ -43,6 +45,8 @@ impl From<Fault> for End {
 struct Worker {
     shared: Arc<Shared>,
     generation: u64,
+    /// The run of each domain, as last told.
+    told: HashMap<Uuid, Option<u32>>,
 }
 
 /// What libvirt's callbacks hold: weak, so that they keep no watcher alive.
@@ -66,7 +70,7 @@ impl Told for Ear {
 }
 
 impl Worker {
-    fn run(self) {
+    fn run(mut self) {
         let reason = match self.serve() {
             End::Lost(reason) => Some(reason),
             End::Over => None,
@@ -87,7 +91,7 @@ impl Worker {
     }
 
     /// Until the end, which is never a good one.
-    fn serve(&self) -> End {
+    fn serve(&mut self) -> End {
         let connection = match self.call(|| (self.shared.connect)()) {
             Ok(connection) => connection,
             Err(end) => return end,
@@ -111,7 +115,7 @@ impl Worker {
         end
     }
 
-    fn ask(&self, connection: &Arc<Connection>) -> End {
+    fn ask(&mut self, connection: &Arc<Connection>) -> End {
         let mut resync_at = Instant::now();
         loop {
             let done = match self.shared.next_task(self.generation, resync_at) {
@@ -119,6 +123,7 @@ impl Worker {
                     resync_at = Instant::now() + self.shared.settings.resync;
                     self.list(connection)
                 }
+                Task::Refresh => self.refresh(connection),
                 Task::Look(uuid) => self.look(connection, uuid),
                 Task::Ping => self.call(|| connection.ping()),
                 Task::Closed(reason) => Err(End::Lost(reason.to_owned())),
@@ -130,7 +135,8 @@ impl Worker {
         }
     }
 
-    fn list(&self, connection: &Arc<Connection>) -> Result<(), End> {
+    fn list(&mut self, connection: &Arc<Connection>) -> Result<(), End> {
+        let began = Instant::now();
         let handles = self.call(|| connection.all())?;
         let mut domains = Vec::with_capacity(handles.len());
         for handle in &handles {
@@ -139,11 +145,32 @@ impl Worker {
         }
         lock(&self.shared.state).roles.keep_only(&domains);
         self.shared.roles_of(&mut domains);
+        let told = domains.iter();
+        self.told = told.map(|domain| (domain.uuid, domain.instance)).collect();
         self.shared.tell(self.generation, Notice::Snapshot(domains));
+        self.shared.tell(self.generation, Notice::Current(began));
         Ok(())
     }
 
-    fn look(&self, connection: &Arc<Connection>, uuid: Uuid) -> Result<(), End> {
+    /// Asks for the domains of which a start or stop may not be told yet.
+    fn refresh(&mut self, connection: &Arc<Connection>) -> Result<(), End> {
+        let began = Instant::now();
+        let on: HashMap<_, _> = self.call(|| connection.runs())?.into_iter().collect();
+        let on_now = |uuid: &Uuid| on.get(uuid).copied();
+        let stopped = self.told.iter();
+        let stopped = stopped.filter(|(uuid, run)| run.is_some() && **run != on_now(uuid));
+        let started = on.iter();
+        let started = started.filter(|(uuid, run)| self.told.get(*uuid) != Some(&Some(**run)));
+        let changed = stopped.map(|(uuid, _)| *uuid);
+        let changed: HashSet<_> = changed.chain(started.map(|(uuid, _)| *uuid)).collect();
+        for uuid in changed {
+            self.look(connection, uuid)?;
+        }
+        self.shared.tell(self.generation, Notice::Current(began));
+        Ok(())
+    }
+
+    fn look(&mut self, connection: &Arc<Connection>, uuid: Uuid) -> Result<(), End> {
         let found = self.call(|| {
             let handle = connection.handle(uuid)?;
             let domain = handle.map(|handle| connection.watched(&handle, &self.shared.settings));
@@ -151,12 +178,14 @@ impl Worker {
         })?;
         let notice = match found {
             Some(domain) => {
+                self.told.insert(uuid, domain.instance);
                 let mut domain = [domain];
                 self.shared.roles_of(&mut domain);
                 let [domain] = domain;
                 Notice::Changed(domain)
             }
             None => {
+                self.told.remove(&uuid);
                 lock(&self.shared.state).roles.forget(uuid);
                 Notice::Gone(uuid)
             }
