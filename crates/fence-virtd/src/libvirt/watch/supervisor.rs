@@ -40,14 +40,20 @@ pub(super) struct State {
     stuck: usize,
     /// The connection's end was told by libvirt.
     closed: Option<&'static str>,
-    /// All is to be listed.
-    resync: bool,
-    /// It is to be made sure that every start and stop is told.
-    refresh: bool,
-    /// Domains to be asked for.
-    dirty: BTreeSet<Uuid>,
+    todo: Todo,
     /// What is known and asked of migrations.
     pub roles: migration::Roles,
+}
+
+/// What the worker is to do.
+#[derive(Debug, Default)]
+struct Todo {
+    /// List everything.
+    resync: bool,
+    /// Make sure that every start and stop is told.
+    refresh: bool,
+    /// Ask for these domains.
+    dirty: BTreeSet<Uuid>,
 }
 
 impl State {
@@ -59,13 +65,13 @@ impl State {
     /// The domain is to be asked for. With too many of them everything is listed.
     pub(super) fn is_dirty(&mut self, domain: Uuid) {
         // What is listed is asked for anyway.
-        if self.resync {
+        if self.todo.resync {
             return;
         }
-        self.dirty.insert(domain);
-        if self.dirty.len() > MAX_DIRTY {
-            self.dirty.clear();
-            self.resync = true;
+        self.todo.dirty.insert(domain);
+        if self.todo.dirty.len() > MAX_DIRTY {
+            self.todo.dirty.clear();
+            self.todo.resync = true;
         }
     }
 }
@@ -145,9 +151,10 @@ impl Shared {
         state.ended = None;
         state.up = false;
         state.closed = None;
-        state.dirty.clear();
-        state.resync = true;
-        state.refresh = false;
+        state.todo = Todo {
+            resync: true,
+            ..Todo::default()
+        };
         state.roles = migration::Roles::default();
         Some(state.generation)
     }
@@ -204,12 +211,12 @@ impl Shared {
     }
 
     pub(super) fn want_refresh(&self) {
-        lock(&self.state).refresh = true;
+        lock(&self.state).todo.refresh = true;
         self.wake.notify_all();
     }
 
     pub(super) fn want_resync(&self) {
-        lock(&self.state).resync = true;
+        lock(&self.state).todo.resync = true;
         self.wake.notify_all();
     }
 
@@ -229,7 +236,7 @@ impl Shared {
         if !state.counts(generation) {
             return;
         }
-        if matches!(notice, Notice::Current(_)) && state.resync {
+        if matches!(notice, Notice::Current(_)) && state.todo.resync {
             // Changes may have been thrown away; it is said again after the list.
             return;
         }
@@ -238,7 +245,7 @@ impl Shared {
         }
         // With the state held: what is told of this connection comes before its loss.
         if !self.post(notice) {
-            state.resync = true;
+            state.todo.resync = true;
             self.wake.notify_all();
         }
     }
@@ -255,17 +262,15 @@ impl Shared {
                 return Task::Closed(reason);
             }
             let now = Instant::now();
-            if state.resync || now >= resync_at {
+            if state.todo.resync || now >= resync_at {
                 // What the events until now told is in the list that is asked for from now on.
-                state.resync = false;
-                state.refresh = false;
-                state.dirty.clear();
+                state.todo = Todo::default();
                 return Task::Resync;
             }
-            if std::mem::take(&mut state.refresh) {
+            if std::mem::take(&mut state.todo.refresh) {
                 return Task::Refresh;
             }
-            if let Some(uuid) = state.dirty.pop_first() {
+            if let Some(uuid) = state.todo.dirty.pop_first() {
                 return Task::Look(uuid);
             }
             if now >= ping_at {
