@@ -12,6 +12,7 @@
 
 pub mod reason;
 pub mod seam;
+pub mod wire;
 
 mod cluster;
 
