@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::IpAddr;
+use std::sync::Arc;
 
 use crate::domain::{DomainIdentity, Uuid};
 
@@ -97,8 +98,67 @@ pub struct Access {
     groups: Option<Vec<Group>>,
 }
 
-/// Proof that the groups let a source have an action on one domain. Only [`Access::check`] makes it,
-/// and the backends take nothing else for a permission.
+/// Who asks, together with the rules that apply to it: those of the listener where it asked. A daemon
+/// with several listeners has several sets of rules, and a source of one must never be judged by
+/// another's, so the two are not to be had apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requester {
+    source: Source,
+    access: Arc<Access>,
+}
+
+impl Requester {
+    /// A source and the rules of the listener where it asks.
+    #[must_use]
+    pub const fn new(source: Source, access: Arc<Access>) -> Self {
+        Self { source, access }
+    }
+
+    /// Where the request comes from.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Whether there are groups at all; without them every domain is allowed.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        self.access.is_restricted()
+    }
+
+    /// As [`Access::knows`].
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.access.knows(self.source)
+    }
+
+    /// As [`Access::allows`].
+    #[must_use]
+    pub fn may_fence(&self, domain: &DomainIdentity) -> bool {
+        self.access.allows(self.source, domain)
+    }
+
+    /// As [`Access::lists`].
+    #[must_use]
+    pub fn lists(&self, text: &str) -> bool {
+        self.access.lists(self.source, text)
+    }
+
+    /// As [`Self::may_fence`], with the proof that a backend needs to act.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check(&self, domain: DomainIdentity) -> Result<Grant, Denied> {
+        if self.may_fence(&domain) {
+            Ok(Grant { domain })
+        } else {
+            Err(Denied)
+        }
+    }
+}
+
+/// Proof that the groups let a source have an action on one domain. Only [`Requester::check`] makes
+/// it, and the backends take nothing else for a permission.
 #[derive(Debug)]
 pub struct Grant {
     domain: DomainIdentity,
@@ -140,18 +200,6 @@ impl Access {
                 group.admits(source) && group.members.iter().any(|member| member.is(domain))
             })
         })
-    }
-
-    /// As [`Self::allows`], with the proof that a backend needs to act.
-    ///
-    /// # Errors
-    /// [`Denied`].
-    pub fn check(&self, source: Source, domain: DomainIdentity) -> Result<Grant, Denied> {
-        if self.allows(source, &domain) {
-            Ok(Grant { domain })
-        } else {
-            Err(Denied)
-        }
     }
 
     /// Whether any group lists `source`. One that is in no group is denied whatever it asks,
@@ -249,11 +297,18 @@ mod tests {
         assert!(!access.allows(ip("192.168.1.2"), &domain("node1", UUID_A)));
         assert!(!access.knows(ip("192.168.1.2")));
         assert!(access.knows(Source::Cid(5)));
-        assert!(
-            access
-                .check(Source::Cid(6), domain("node1", UUID_A))
-                .is_err()
-        );
+    }
+
+    #[test]
+    fn grant_is_made_for_what_the_requesters_own_rules_allow() {
+        let of = |access: Access| Requester::new(Source::Cid(5), Arc::new(access));
+        let node = || domain("node1", UUID_A);
+        assert_eq!(of(access()).check(node()).unwrap().domain(), &node());
+        assert!(of(Access::unrestricted()).check(node()).is_ok());
+        // The same source at a listener with other groups.
+        assert!(of(Access::groups(vec![])).check(node()).is_err());
+        let stranger = Requester::new(Source::Cid(6), Arc::new(access()));
+        assert!(stranger.check(node()).is_err());
     }
 
     #[test]

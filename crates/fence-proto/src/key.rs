@@ -112,6 +112,12 @@ impl Key {
             )
     }
 
+    /// Whether it is the same key, in constant time.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        bool::from(self.bytes.as_slice().ct_eq(other.bytes.as_slice()))
+    }
+
     /// HMAC-SHA-256 under the key: a mark by which hosts recognise each other's challenges. Not on
     /// the wire as such; see [`crate::handshake`].
     #[must_use]

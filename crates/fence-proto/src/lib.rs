@@ -30,7 +30,7 @@ pub mod reply;
 pub mod serial;
 pub mod time;
 
-pub use access::{Access, Source};
+pub use access::{Access, Requester, Source};
 pub use action::Action;
 pub use domain::{DomainIdentity, DomainRef, Uuid};
 pub use frame::{Family, RequestFrame};

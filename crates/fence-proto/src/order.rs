@@ -1,6 +1,6 @@
 //! The order: the only value that a backend executes.
 
-use crate::access::Source;
+use crate::access::Requester;
 use crate::action::Action;
 use crate::domain::DomainRef;
 use crate::frame::RequestId;
@@ -12,7 +12,7 @@ use crate::time::Moment;
 pub struct Order {
     action: Action,
     domain: DomainRef,
-    source: Source,
+    requester: Requester,
     id: RequestId,
     start_by: Moment,
     answer_by: Moment,
@@ -22,7 +22,7 @@ impl Order {
     /// For the session and the serial line only.
     pub(crate) fn new(
         request: (Action, DomainRef, RequestId),
-        source: Source,
+        requester: Requester,
         start_by: Moment,
         answer_by: Moment,
     ) -> Self {
@@ -30,7 +30,7 @@ impl Order {
         Self {
             action,
             domain,
-            source,
+            requester,
             id,
             start_by,
             answer_by,
@@ -49,10 +49,10 @@ impl Order {
         &self.domain
     }
 
-    /// Who ordered it: the subject of the groups.
+    /// Who ordered it, with the groups that it is subject to.
     #[must_use]
-    pub const fn source(&self) -> Source {
-        self.source
+    pub const fn requester(&self) -> &Requester {
+        &self.requester
     }
 
     /// The request it came with, for logs.

@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fence_proto::Order;
 use fence_proto::host::Answer;
 
+use crate::clock::Clock;
+use crate::config::BackendSettings;
+use crate::libvirt::LibvirtBackend;
+
 /// Tells a backend that nobody waits for an order any more.
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag(Arc<AtomicBool>);
@@ -34,8 +38,41 @@ impl CancelFlag {
 /// A future that a backend returns.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
+/// A future that tells whether a backend can work, else why not.
+pub type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;
+
+/// Why a backend cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// Configured, but not built yet.
+    #[error("backend {0} is not available in this version; use backend libvirt")]
+    NotAvailable(&'static str),
+    /// No hypervisor can be reached.
+    #[error(
+        "no hypervisor can be reached ({0}); is libvirtd running, and are the uri settings of backends/libvirt right?"
+    )]
+    NoHypervisor(String),
+}
+
+/// The backend that the configuration chooses. It begins to connect at once.
+///
+/// # Errors
+/// [`BackendError::NotAvailable`].
+pub fn open(settings: &BackendSettings, clock: Clock) -> Result<Arc<dyn Backend>, BackendError> {
+    match settings {
+        BackendSettings::Libvirt(libvirt) => {
+            Ok(Arc::new(LibvirtBackend::new(&libvirt.uris, clock)))
+        }
+        BackendSettings::Cpg(_) => Err(BackendError::NotAvailable("cpg")),
+    }
+}
+
 /// Carries out orders and says truthfully what came of them.
 pub trait Backend: std::fmt::Debug + Send + Sync {
+    /// Waits, for some seconds at most, until it is known whether the backend can work. May be asked
+    /// again after an error.
+    fn ready(&self) -> Starting<'_>;
+
     /// Executes `order`, unless `cancelled` is set or its time is over before it was started. The
     /// future resolves by [`Order::answer_by`] and need not be polled for the order to go on.
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering;

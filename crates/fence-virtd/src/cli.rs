@@ -16,8 +16,8 @@ pub const DEFAULT_PID_FILE: &str = "/var/run/fence_virtd.pid";
 pub enum Request {
     /// Run the daemon.
     Run(Options),
-    /// `-l`: print what can be configured.
-    ListPlugins,
+    /// `-l`: print what can be configured, and the listeners that this file configures.
+    ListPlugins(PathBuf),
     /// `-c`: configure interactively.
     Configure,
 }
@@ -47,15 +47,16 @@ where
     I::Item: Into<OsString> + Clone,
 {
     let matches = command().try_get_matches_from(arguments)?;
+    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    let config = path("config").unwrap_or_else(|| DEFAULT_CONFIG.into());
     if matches.get_flag("list") {
-        return Ok(Request::ListPlugins);
+        return Ok(Request::ListPlugins(config));
     }
     if matches.get_flag("configure") {
         return Ok(Request::Configure);
     }
-    let path = |name| matches.get_one::<PathBuf>(name).cloned();
     Ok(Request::Run(Options {
-        config: path("config").unwrap_or_else(|| DEFAULT_CONFIG.into()),
+        config,
         foreground: matches.get_flag("foreground"),
         debug: matches.get_one("debug").copied(),
         wait: matches.get_flag("wait"),
@@ -88,7 +89,11 @@ fn command() -> Command {
             .value_parser(value_parser!(u8).range(0..=99)),
         )
         .arg(flag("configure", 'c', "Configure interactively"))
-        .arg(flag("list", 'l', "List the listeners and backends"))
+        .arg(flag(
+            "list",
+            'l',
+            "List the listeners and backends, and the listeners of the configuration",
+        ))
         .arg(flag(
             "wait",
             'w',
@@ -168,7 +173,9 @@ mod tests {
 
     #[test]
     fn other_requests_are_known() {
-        assert_eq!(parse(["fence_virtd", "-l"]).unwrap(), Request::ListPlugins);
+        let list = |path: &str| Request::ListPlugins(path.into());
+        assert_eq!(parse(["fence_virtd", "-l"]).unwrap(), list(DEFAULT_CONFIG));
+        assert_eq!(parse(["fence_virtd", "-l", "-f", "x"]).unwrap(), list("x"));
         assert_eq!(parse(["fence_virtd", "-c"]).unwrap(), Request::Configure);
     }
 

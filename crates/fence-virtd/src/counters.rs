@@ -46,8 +46,8 @@ impl Counters {
     }
 
     /// Counts a drop and logs it, unless its reason has been logged too often in this second.
-    /// `what` names the peer and whatever else is known.
-    pub fn drop(&self, reason: Reason, what: &dyn std::fmt::Display) {
+    /// `what` names the peer and whatever else is known, `listener` where it came in.
+    pub fn drop(&self, reason: Reason, listener: &str, what: &dyn std::fmt::Display) {
         let Some(tally) = self.tally(reason) else {
             return;
         };
@@ -59,11 +59,11 @@ impl Counters {
             tracing::debug!(%reason, suppressed, "drops of this reason were not logged");
         }
         if reason == Reason::ReflectedChallenge {
-            tracing::warn!(%reason, "refused an attack: {what} sent a host's own challenge back");
+            tracing::warn!(%reason, listener, "refused an attack: {what} sent a host's own challenge back");
         } else if reason == Reason::SenderMismatch {
-            tracing::warn!(%reason, "not served: {what} sent a request that names another address; list the sender in the same groups");
+            tracing::warn!(%reason, listener, "not served: {what} sent a request that names another address; list the sender in the same groups");
         } else {
-            tracing::debug!(%reason, "dropped: {what}");
+            tracing::debug!(%reason, listener, "dropped: {what}");
         }
     }
 
@@ -122,7 +122,7 @@ mod tests {
     fn every_drop_is_counted_and_few_are_logged() {
         let counters = Counters::new(Clock::start());
         for _ in 0..1000 {
-            counters.drop(Reason::BadSignature, &"test");
+            counters.drop(Reason::BadSignature, "multicast", &"test");
         }
         assert_eq!(counters.count(Reason::BadSignature), 1000);
         assert_eq!(counters.count(Reason::Stale), 0);

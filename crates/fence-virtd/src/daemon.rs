@@ -1,21 +1,19 @@
 //! The daemon's life: start, serve, end.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fence_proto::host::{Limits, Policy, Timing};
+use fence_proto::host::Limits;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::backend::{self, Backend, BackendError};
 use crate::background::{Readiness, raise_file_limit};
 use crate::clock::Clock;
-use crate::config::{Authentication, BackendSettings, ListenerSettings, Settings};
+use crate::config::{ListenerSettings, Settings};
 use crate::hub::{Hub, Phase};
-use crate::libvirt::{BackendError, LibvirtBackend};
-use crate::listener::ListenerError;
-use crate::listener::multicast::{Group, Multicast};
-use crate::listener::tcp::Tcp;
+use crate::supervisor::{Board, Supervisor, SupervisorError};
 
 /// How often what is missing is looked for under `-w`.
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,36 +28,27 @@ const END: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Configured, but not built yet.
-    #[error(
-        "{0} is not available in this version; use listener multicast or tcp and backend libvirt"
-    )]
+    #[error("listener {0} is not available in this version; use multicast or tcp")]
     NotAvailable(&'static str),
-    /// The configuration lets no policy be made.
-    #[error("the listener has no key: {0}")]
-    Key(#[from] fence_proto::host::MissingKey),
     /// The backend did not come up.
     #[error("{0}")]
     Backend(#[from] BackendError),
-    /// The listener did not come up, or was lost.
+    /// A listener did not come up, or all were lost.
     #[error("{0}")]
-    Listener(#[from] ListenerError),
+    Listeners(#[from] SupervisorError),
     /// The process could not be set up.
     #[error("cannot set up the process: {0}")]
     Process(#[from] std::io::Error),
 }
 
-/// A listener that is ready to serve.
-enum Listener {
-    Multicast(Multicast),
-    Tcp(Tcp),
-}
-
-impl Listener {
-    async fn serve(self, hub: Arc<Hub>) -> Result<(), ListenerError> {
-        match self {
-            Self::Multicast(multicast) => multicast.serve(hub).await,
-            Self::Tcp(tcp) => tcp.serve(hub).await,
-        }
+impl DaemonError {
+    /// Whether only another configuration helps.
+    #[must_use]
+    pub const fn is_misconfiguration(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAvailable(_) | Self::Backend(BackendError::NotAvailable(_))
+        )
     }
 }
 
@@ -112,44 +101,65 @@ pub async fn run(settings: Settings, mut readiness: Readiness) -> Result<(), Dae
     let mut signals = Signals::new()?;
     let clock = Clock::start();
     let wait = settings.daemon.wait_for_init;
-    let access = Arc::new(settings.access);
-    let uris = match &settings.backend {
-        BackendSettings::Libvirt(libvirt) => &libvirt.uris,
-        BackendSettings::Cpg(_) => return Err(DaemonError::NotAvailable("backend cpg")),
-    };
-    let backend = LibvirtBackend::new(uris, Arc::clone(&access), clock);
-    let policy = policy(&settings.listener, access)?;
-    let start = async {
-        let mut patience = Patience {
-            wait,
-            readiness: &mut readiness,
-            said: None,
-        };
-        patience
-            .until(async || backend.ready().await.map_err(Into::into))
-            .await?;
-        patience
-            .until(async || bind(&settings.listener, &policy))
-            .await
-    };
-    let listener = tokio::select! {
-        started = start => started?,
+    for listener in &settings.listeners {
+        available(&listener.settings)?;
+    }
+    let backend = backend::open(&settings.backend, clock)?;
+    tokio::select! {
+        up = until_ready(backend.as_ref(), wait, &mut readiness) => up?,
         () = signals.end(None) => {
             tracing::info!("ended before it was ready");
             return Ok(());
         }
-    };
-    let hub = Hub::new(clock, Arc::new(backend), limits());
-    announce(&mut readiness)?;
-    tracing::info!("ready");
-    serve(listener, hub, signals).await
+    }
+    let hub = Hub::new(clock, backend, limits());
+    let mut supervisor = Supervisor::new(&hub, wait);
+    supervisor.start(&settings.listeners)?;
+    readiness.announce()?;
+    serve(&supervisor, &hub, signals).await
 }
 
-/// Serves until a signal or a fatal error, then ends within a second.
-async fn serve(listener: Listener, hub: Arc<Hub>, mut signals: Signals) -> Result<(), DaemonError> {
+fn available(listener: &ListenerSettings) -> Result<(), DaemonError> {
+    match listener {
+        ListenerSettings::Multicast(_) | ListenerSettings::Tcp(_) => Ok(()),
+        ListenerSettings::Vsock(_) => Err(DaemonError::NotAvailable("vsock")),
+        ListenerSettings::Serial(_) => Err(DaemonError::NotAvailable("serial")),
+    }
+}
+
+/// Waits until the backend can work; under `-w` for as long as it takes.
+async fn until_ready(
+    backend: &dyn Backend,
+    wait: bool,
+    readiness: &mut Readiness,
+) -> Result<(), DaemonError> {
+    let mut said = String::new();
+    while let Err(error) = backend.ready().await {
+        if !wait {
+            return Err(error.into());
+        }
+        let text = format!("waiting: {error}");
+        if text != said {
+            tracing::warn!("{text}");
+            tell_manager(&[sd_notify::NotifyState::Status(&text)]);
+            said = text;
+        }
+        readiness.announce()?;
+        sleep(RETRY).await;
+    }
+    Ok(())
+}
+
+/// Serves until a signal or until no listener is left, then ends within a second.
+async fn serve(
+    supervisor: &Supervisor,
+    hub: &Arc<Hub>,
+    mut signals: Signals,
+) -> Result<(), DaemonError> {
     let result = tokio::select! {
-        result = listener.serve(Arc::clone(&hub)) => result,
-        () = signals.end(Some(&hub)) => Ok(()),
+        error = supervisor.all_lost() => Err(error.into()),
+        () = signals.end(Some(hub)) => Ok(()),
+        () = tell(supervisor.board()) => Ok(()),
     };
     hub.advance(Phase::Draining);
     hub.backend.shut_down();
@@ -158,97 +168,36 @@ async fn serve(listener: Listener, hub: Arc<Hub>, mut signals: Signals) -> Resul
     }
     hub.advance(Phase::Ending);
     let _ = timeout(END, hub.idle()).await;
-    report(Some(&hub));
-    result.map_err(Into::into)
+    report(Some(hub));
+    result
 }
 
-/// Tries until it works, under `-w`.
-struct Patience<'a> {
-    wait: bool,
-    readiness: &'a mut Readiness,
-    /// The last complaint, so that each is logged once.
-    said: Option<String>,
-}
-
-impl Patience<'_> {
-    async fn until<T, F>(&mut self, mut attempt: impl FnMut() -> F) -> Result<T, DaemonError>
-    where
-        F: Future<Output = Result<T, DaemonError>>,
-    {
-        loop {
-            let error = match attempt().await {
-                Ok(value) => return Ok(value),
-                Err(error) if self.wait && may_pass(&error) => error,
-                Err(error) => return Err(error),
-            };
-            self.say(&error)?;
-            sleep(RETRY).await;
+/// Tells the service manager what the listeners do, and once that all serve. Never ends while there
+/// are listeners.
+async fn tell(mut board: watch::Receiver<Board>) {
+    let mut ready = false;
+    loop {
+        let (text, all_serve) = {
+            let now = board.borrow_and_update();
+            (now.to_string(), now.all_serve())
+        };
+        let status = sd_notify::NotifyState::Status(&text);
+        if all_serve && !ready {
+            ready = true;
+            tell_manager(&[sd_notify::NotifyState::Ready, status]);
+            tracing::info!("ready: {text}");
+        } else {
+            tell_manager(&[status]);
+        }
+        if board.changed().await.is_err() {
+            return;
         }
     }
-
-    fn say(&mut self, error: &DaemonError) -> std::io::Result<()> {
-        let text = error.to_string();
-        if self.said.as_ref() != Some(&text) {
-            tracing::warn!("waiting: {text}");
-            let _ =
-                sd_notify::notify(&[sd_notify::NotifyState::Status(&format!("waiting: {text}"))]);
-            self.said = Some(text);
-        }
-        self.readiness.announce()
-    }
 }
 
-fn may_pass(error: &DaemonError) -> bool {
-    match error {
-        DaemonError::Backend(_) => true,
-        DaemonError::Listener(error) => error.may_pass(),
-        _ => false,
-    }
-}
-
-fn announce(readiness: &mut Readiness) -> std::io::Result<()> {
-    readiness.announce()?;
+fn tell_manager(what: &[sd_notify::NotifyState<'_>]) {
     // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[
-        sd_notify::NotifyState::Ready,
-        sd_notify::NotifyState::Status("serving"),
-    ]);
-    Ok(())
-}
-
-fn policy(
-    listener: &ListenerSettings,
-    access: Arc<fence_proto::Access>,
-) -> Result<Arc<Policy>, DaemonError> {
-    let Authentication { key, hash, auth } = match listener {
-        ListenerSettings::Multicast(multicast) => multicast.authentication.clone(),
-        ListenerSettings::Tcp(tcp) => tcp.authentication.clone(),
-        ListenerSettings::Vsock(_) => return Err(DaemonError::NotAvailable("listener vsock")),
-        ListenerSettings::Serial(_) => return Err(DaemonError::NotAvailable("listener serial")),
-    };
-    Ok(Arc::new(Policy::new(
-        key,
-        (hash, auth),
-        access,
-        Timing::default(),
-    )?))
-}
-
-fn bind(settings: &ListenerSettings, policy: &Arc<Policy>) -> Result<Listener, DaemonError> {
-    let policy = Arc::clone(policy);
-    Ok(match settings {
-        ListenerSettings::Multicast(multicast) => {
-            let group = Group {
-                address: multicast.address,
-                port: multicast.port,
-                interface: multicast.interface.clone(),
-            };
-            Listener::Multicast(Multicast::bind(group, policy)?)
-        }
-        ListenerSettings::Tcp(tcp) => Listener::Tcp(Tcp::bind(tcp.address, policy)?),
-        ListenerSettings::Vsock(_) => return Err(DaemonError::NotAvailable("listener vsock")),
-        ListenerSettings::Serial(_) => return Err(DaemonError::NotAvailable("listener serial")),
-    })
+    let _ = sd_notify::notify(what);
 }
 
 /// As many sessions as there are files for, up to the default.

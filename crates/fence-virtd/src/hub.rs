@@ -1,10 +1,11 @@
-//! What all sessions of the daemon share: memory, places, backend, counters and the end.
+//! What all sessions of the daemon share: places, backend, counters, the end; and, for each key, the
+//! memory of the requests that were signed with it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use fence_proto::host::{Admission, Limits, Replay, SessionId};
-use fence_proto::{Reason, Source};
+use fence_proto::{Key, Reason, Source};
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::Backend;
@@ -33,7 +34,7 @@ pub struct Hub {
     pub counters: Counters,
     /// Executes orders.
     pub backend: Arc<dyn Backend>,
-    replay: Mutex<Replay>,
+    memories: Mutex<Vec<(Key, Arc<Mutex<Replay>>)>>,
     places: Mutex<Places>,
     phase: watch::Sender<Phase>,
     sessions: watch::Sender<usize>,
@@ -58,7 +59,7 @@ impl Hub {
             clock,
             counters: Counters::new(clock),
             backend,
-            replay: Mutex::new(Replay::new()),
+            memories: Mutex::default(),
             places: Mutex::new(Places {
                 admission: Admission::new(limits),
                 most: 0,
@@ -98,9 +99,23 @@ impl Hub {
         })
     }
 
-    /// Runs `f` on the memory of requests.
-    pub fn with_replay<T>(&self, f: impl FnOnce(&mut Replay) -> T) -> T {
-        f(&mut lock(&self.replay))
+    /// The memory of the requests that were signed with `key`: one for all listeners that have it, so
+    /// that a frame which one of them heard is a replay to the others too. Those with another key have
+    /// another memory: who has that key can neither have requests of this one taken for its own
+    /// duplicates nor make this memory forget. Without a key nothing ties requests to anybody, so each
+    /// listener has a memory of its own.
+    #[must_use]
+    pub fn memory_of(&self, key: Option<&Key>) -> Arc<Mutex<Replay>> {
+        let Some(key) = key else {
+            return Arc::default();
+        };
+        let mut memories = lock(&self.memories);
+        if let Some((_, memory)) = memories.iter().find(|(known, _)| known.is(key)) {
+            return Arc::clone(memory);
+        }
+        let memory = Arc::default();
+        memories.push((key.clone(), Arc::clone(&memory)));
+        memory
     }
 
     /// Says how far the end has come; never goes back.

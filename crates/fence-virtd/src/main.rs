@@ -1,11 +1,12 @@
 //! fence_virtd: reads its command line and configuration, then runs.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use fence_virtd::background::{Detached, Readiness, detach};
-use fence_virtd::cli::{self, DEFAULT_PID_FILE, Options, Request};
+use fence_virtd::cli::{self, DEFAULT_CONFIG, DEFAULT_PID_FILE, Options, Request};
 use fence_virtd::config::{self, Loaded};
 use fence_virtd::pid_file::PidFile;
 use fence_virtd::{daemon, logging, memory};
@@ -38,17 +39,29 @@ fn obey() -> ExitCode {
     };
     match request {
         Request::Run(options) => start(options),
-        Request::ListPlugins => list(),
+        Request::ListPlugins(config) => list(&config),
         Request::Configure => refuse(
             "configuring interactively is not available in this version; edit /etc/fence_virt.conf",
         ),
     }
 }
 
-fn list() -> ExitCode {
-    let text = "Available backends:\n    libvirt\nAvailable listeners:\n    multicast\n    tcp\n";
+/// Prints what is built in, and what the configuration makes of it, if there is one.
+fn list(path: &Path) -> ExitCode {
+    let mut text =
+        "Available backends:\n    libvirt\nAvailable listeners:\n    multicast\n    tcp\n"
+            .to_owned();
+    let mut code = ExitCode::SUCCESS;
+    match config::listeners(path) {
+        Ok(listeners) => {
+            text += &format!("Listeners in {}:\n", path.display());
+            text.extend(listeners.iter().map(|line| format!("    {line}\n")));
+        }
+        Err(error) if error.is_missing_file() && path == Path::new(DEFAULT_CONFIG) => {}
+        Err(error) => code = refuse(&error.to_string()),
+    }
     match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => code,
         Err(_) => ExitCode::from(FAILURE),
     }
 }
@@ -124,7 +137,7 @@ fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error @ daemon::DaemonError::NotAvailable(_))) => refuse(&error.to_string()),
+        Ok(Err(error)) if error.is_misconfiguration() => refuse(&error.to_string()),
         Ok(Err(error)) => fail(&error.to_string()),
         Err(error) => fail(&format!("the event loop ended: {error}")),
     }

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::backend::{Answering, CancelFlag};
-use crate::hub::{Hub, Phase, Place};
+use crate::gate::Gate;
+use crate::hub::{Phase, Place};
 
 /// How long a peer may take to read what was sent to it, a long list included.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ enum Happening {
 
 /// A session and the connection it runs over.
 pub struct Driver {
-    hub: Arc<Hub>,
+    gate: Arc<Gate>,
     place: Place,
     session: Session,
     stream: TcpStream,
@@ -59,7 +60,7 @@ impl Driver {
     /// would hold a copy: peers that stall cost memory.
     #[must_use]
     pub fn new(
-        hub: Arc<Hub>,
+        gate: Arc<Gate>,
         place: Place,
         session: Session,
         (stream, peer): (TcpStream, SocketAddr),
@@ -67,7 +68,7 @@ impl Driver {
         let started = Instant::now();
         let (buffer, order, peer_gone) = ([0; 512], None, false);
         Box::new(Self {
-            hub,
+            gate,
             place,
             session,
             stream,
@@ -91,7 +92,7 @@ impl Driver {
     }
 
     async fn carry_on(mut self: Box<Self>, mut output: Output) -> Session {
-        let mut phase = self.hub.phase();
+        let mut phase = self.gate.hub.phase();
         loop {
             if self.perform(output).await.is_err() {
                 self.note(Reason::PeerClosed);
@@ -106,9 +107,9 @@ impl Driver {
     }
 
     fn feed(&mut self, event: Event<'_>) -> Output {
-        let now = self.hub.clock.now();
+        let now = self.gate.hub.clock.now();
         let session = &mut self.session;
-        self.hub
+        self.gate
             .with_replay(|replay| session.handle(now, event, replay))
     }
 
@@ -133,7 +134,7 @@ impl Driver {
     }
 
     async fn wait(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> Happening {
-        let deadline = self.hub.clock.instant(self.session.deadline());
+        let deadline = self.gate.hub.clock.instant(self.session.deadline());
         let unproven = self.order.is_none();
         let answer = async {
             match &mut self.order {
@@ -195,7 +196,7 @@ impl Driver {
             domain: order.domain().as_str().to_owned(),
             seqno: order.id().seqno,
         };
-        let answering = self.hub.backend.execute(order, cancel.clone());
+        let answering = self.gate.hub.backend.execute(order, cancel.clone());
         self.order = Some(Executing {
             answering,
             cancel,
@@ -225,7 +226,7 @@ impl Driver {
     }
 
     fn note(&self, reason: Reason) {
-        self.hub.counters.drop(reason, &self.peer);
+        self.gate.turn_away(reason, &self.peer);
     }
 
     /// One line per order: who, what, which answer, how long.
@@ -233,8 +234,9 @@ impl Driver {
         if let Some(reason) = reason {
             self.note(reason);
         }
+        let listener = self.gate.name();
         let Some(Executing { what, .. }) = &self.order else {
-            tracing::info!(peer = %self.peer, reason = reason.map(Reason::name), "refused");
+            tracing::info!(listener, peer = %self.peer, reason = reason.map(Reason::name), "refused");
             return;
         };
         let reply = reply.map_or("none", |byte| Reply::from_wire(byte).name());
@@ -247,9 +249,9 @@ impl Driver {
         } = what;
         let refused = reason.is_some() || reply == Reply::PermissionDenied.name();
         if action.changes_state() || refused {
-            tracing::info!(%peer, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
+            tracing::info!(listener, %peer, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
         } else {
-            tracing::debug!(%peer, %action, domain, seqno, reply, elapsed_ms, "answered");
+            tracing::debug!(listener, %peer, %action, domain, seqno, reply, elapsed_ms, "answered");
         }
     }
 }

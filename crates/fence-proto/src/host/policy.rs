@@ -71,7 +71,7 @@ impl Policy {
 
     /// The groups.
     #[must_use]
-    pub fn access(&self) -> &Access {
+    pub const fn access(&self) -> &Arc<Access> {
         &self.access
     }
 

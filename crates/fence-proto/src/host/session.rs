@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::policy::Policy;
 use super::replay::Replay;
-use crate::access::Source;
+use crate::access::{Requester, Source};
 use crate::action::Action;
 use crate::frame::{AuthenticFrame, FRAME_LEN, RequestFrame};
 use crate::handshake::{Authenticated, Challenge, HostHandshake, Step, host_challenge};
@@ -307,7 +307,8 @@ impl Session {
 
     /// The only place where an order is made.
     fn order(&mut self, frame: RequestFrame, _proof: Authenticated) -> Output {
-        if frame.action.needs_domain() && !self.policy.access().knows(self.source) {
+        let requester = Requester::new(self.source, Arc::clone(self.policy.access()));
+        if frame.action.needs_domain() && !requester.is_known() {
             let denied = vec![Reply::PermissionDenied.to_wire()];
             return Output::Finish(denied, Some(Reason::NotAllowed));
         }
@@ -317,7 +318,7 @@ impl Session {
         self.deadline = answer_by;
         self.stage = Stage::Executing { peer_gone: false };
         let request = (frame.action, frame.domain, frame.id);
-        Output::Execute(Order::new(request, self.source, start_by, answer_by))
+        Output::Execute(Order::new(request, requester, start_by, answer_by))
     }
 
     fn peer_closed(&mut self) -> Output {

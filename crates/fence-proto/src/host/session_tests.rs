@@ -89,7 +89,7 @@ fn complete_stream_makes_one_order_and_its_reply_is_sent() {
     assert_eq!(session.asked(), Some((Action::Off, "vm")));
     let order = order(run_handshake(&mut session, &mut replay));
     assert_eq!(order.domain().as_str(), "vm");
-    assert_eq!(order.source(), source());
+    assert_eq!(order.requester().source(), source());
     assert_eq!(order.start_by(), at(21));
     assert_eq!(session.deadline(), at(26));
     let output = session.handle(
@@ -266,7 +266,9 @@ fn call_back_that_another_host_has_won_is_routine() {
         Output::Wait
     );
     assert_eq!(
-        order(run_handshake(&mut won, &mut replay)).source(),
+        order(run_handshake(&mut won, &mut replay))
+            .requester()
+            .source(),
         source()
     );
 }

@@ -1,59 +1,156 @@
-//! Section `groups`: who may fence whom.
+//! Sections `groups`: who may fence whom, through which listener.
 //!
 //! No section, or an empty one, allows everything, as in the original. A section that holds anything
 //! restricts: what cannot be understood in it must not widen access, so it is an error here where
 //! the original goes on and allows everything.
+//!
+//! A section without a name applies to all listeners, one with a name to those that it means. A
+//! listener goes by all that apply to it, together. One that none applies to, where others restrict,
+//! is an error: nobody who restricts one cluster means to leave another one open by an omission.
 
 use std::net::IpAddr;
 
 use fence_proto::Access;
 use fence_proto::access::{Group, GroupMember, GroupSource};
 
-use super::listeners::Kind;
 use super::schema::{GROUP, GROUPS};
-use super::tree::{Section, Text};
+use super::selection::{Candidate, Kind, Selection};
+use super::tree::{Item, Section, Shown, Text};
 use super::values::not;
-use super::view::{Note, View};
+use super::view::{Note, View, own_name};
 
-/// Reads all groups. `kind` tells which kind of source can ever ask.
-pub(super) fn access(root: &View<'_>, kind: Kind, notes: &mut Vec<Note>) -> Result<Access, Note> {
-    let Some(section) = root.section(&GROUPS) else {
-        return Ok(Access::unrestricted());
-    };
-    let position = section.name.position;
-    let groups = root.child(&GROUPS, notes)?;
-    if !groups.repeated().is_empty() {
-        let groups = groups
-            .repeated()
-            .iter()
-            .map(|section| group(section, kind, notes));
-        return Ok(Access::groups(groups.collect::<Result<_, _>>()?));
+/// A section `groups`, read.
+struct Rules<'t> {
+    section: &'t Section,
+    /// The listeners that it means; all without one.
+    name: Option<&'t Text>,
+    groups: Vec<Group>,
+}
+
+impl Rules<'_> {
+    fn apply_to(&self, listener: &Candidate<'_>) -> bool {
+        self.name
+            .is_none_or(|name| listener.is_meant_by(&name.text))
     }
-    if !section.items.is_empty() {
+}
+
+/// Reads all groups; the rules of each chosen listener, in their order.
+pub(super) fn rules(
+    root: &View<'_>,
+    selection: &Selection<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Access>, Note> {
+    let mut all = Vec::new();
+    for section in root.instances(&GROUPS) {
+        all.push(read(section, root, selection, notes)?);
+    }
+    let access = |listener| access(listener, &all);
+    selection.chosen.iter().map(access).collect()
+}
+
+/// What applies to one listener, together.
+fn access(listener: &Candidate<'_>, all: &[Rules<'_>]) -> Result<Access, Note> {
+    let mine = || all.iter().filter(|rules| rules.apply_to(listener));
+    let groups: Vec<_> = mine().flat_map(|rules| rules.groups.clone()).collect();
+    let opened = mine().any(|rules| rules.name.is_some());
+    let restricting = all.iter().find(|rules| !rules.groups.is_empty());
+    match restricting {
+        _ if !groups.is_empty() => Ok(Access::groups(groups)),
+        Some(other) if !opened => {
+            let name = listener.name();
+            let message = format!(
+                "the listener {shown} has no groups, while others have: write groups = \"{name}\" \
+                 {{ group {{ … }} }}, or groups = \"{name}\" {{ }} to let everybody with its key fence \
+                 everything",
+                shown = Shown(name),
+            );
+            let section = listener.section.unwrap_or(other.section);
+            Err(Note::at(section.name.position, message))
+        }
+        _ => Ok(Access::unrestricted()),
+    }
+}
+
+/// Reads one section `groups`.
+fn read<'t>(
+    section: &'t Section,
+    root: &View<'t>,
+    selection: &Selection<'t>,
+    notes: &mut Vec<Note>,
+) -> Result<Rules<'t>, Note> {
+    let position = section.name.position;
+    let view = View::of(&GROUPS, section, notes)?;
+    let name = own_name(&GROUPS, section);
+    if let Some(name) = name {
+        selection.check(name)?;
+    }
+    let mut rules = Rules {
+        section,
+        name,
+        groups: Vec::new(),
+    };
+    let listeners = selection.chosen.iter();
+    let kinds: Vec<_> = listeners
+        .filter(|listener| rules.apply_to(listener))
+        .map(|listener| listener.kind)
+        .collect();
+    if view.repeated().is_empty() {
+        let what = note_of_none(&rules, root)?;
+        notes.push(Note::at(position, what));
+    } else if kinds.is_empty() {
+        let message = "no listener that runs goes by these groups";
+        notes.push(Note::at(position, message));
+    }
+    for section in view.repeated() {
+        rules.groups.push(group(section, &kinds, notes)?);
+    }
+    Ok(rules)
+}
+
+/// What to say about a section without a group: it opens all doors, if that can be meant.
+fn note_of_none(rules: &Rules<'_>, root: &View<'_>) -> Result<String, Note> {
+    let position = rules.section.name.position;
+    if !is_empty(rules.section) {
         let message = "section 'groups' has no section 'group' in it, so it restricts nothing: write \
                        groups { group { uuid = \"DOMAIN\"; ip = \"GUEST\"; } }";
         return Err(Note::at(position, message));
     }
-    if let Some(earlier) = root.replaced(&GROUPS).find(|other| !other.items.is_empty()) {
+    let own = |section| own_name(&GROUPS, section).map(|own| own.text.to_ascii_lowercase());
+    let mine = own(rules.section);
+    let mut replaced = root.replaced(&GROUPS);
+    if let Some(earlier) = replaced.find(|other| !is_empty(other) && own(other) == mine) {
         let message = format!(
             "this empty 'groups' would undo the one in line {}: remove one of them",
             earlier.name.position.line
         );
         return Err(Note::at(position, message));
     }
-    let message = "section 'groups' is empty: everybody with the key may fence everything";
-    notes.push(Note::at(position, message));
-    Ok(Access::unrestricted())
+    Ok(match rules.name {
+        None => "section 'groups' is empty: everybody with the key may fence everything".to_owned(),
+        Some(name) => format!(
+            "section 'groups' of {} is empty: without other groups everybody with its key may fence \
+             everything",
+            Shown(&name.text)
+        ),
+    })
 }
 
-fn group(section: &Section, kind: Kind, notes: &mut Vec<Note>) -> Result<Group, Note> {
+/// Whether nothing is in it but the name of its listener.
+fn is_empty(section: &Section) -> bool {
+    section.items.iter().all(|item| match item {
+        Item::Assignment(assignment) => assignment.name.text.eq_ignore_ascii_case("listener"),
+        Item::Section(_) => false,
+    })
+}
+
+fn group(section: &Section, kinds: &[Kind], notes: &mut Vec<Note>) -> Result<Group, Note> {
     let view = View::of(&GROUP, section, notes)?;
     let name = view.title.or_else(|| view.value("name"));
     let members: Vec<_> = view.list("uuid").to_vec();
     let mut sources = Vec::new();
     for value in view.list("ip") {
         let parsed = source(value)?;
-        if let Some(message) = useless(parsed, kind) {
+        if let Some(message) = useless(parsed, kinds) {
             notes.push(Note::at(value.position, message));
         }
         sources.push(parsed);
@@ -62,7 +159,7 @@ fn group(section: &Section, kind: Kind, notes: &mut Vec<Note>) -> Result<Group, 
     if members.is_empty() {
         let message = "this group has no 'uuid', so it allows nothing";
         notes.push(Note::at(position, message));
-    } else if sources.is_empty() && kind != Kind::Serial {
+    } else if sources.is_empty() && !kinds.contains(&Kind::Serial) {
         let message = "this group has no 'ip', so nobody is in it who could fence its members";
         notes.push(Note::at(position, message));
     }
@@ -99,163 +196,25 @@ fn source(value: &Text) -> Result<GroupSource, Note> {
     }
 }
 
-/// What to say about a source that this listener never sees.
-fn useless(source: GroupSource, kind: Kind) -> Option<&'static str> {
-    match (source, kind) {
-        (GroupSource::Cid(_), Kind::Multicast | Kind::Tcp) => {
-            Some("a number is a vsock CID: this listener knows guests by their IP address")
-        }
-        (GroupSource::Ip(_), Kind::Vsock) => {
-            Some("the vsock listener knows guests by their CID, not by an address")
-        }
-        (_, Kind::Serial) => {
+/// What to say about a source that none of these listeners ever sees.
+fn useless(source: GroupSource, kinds: &[Kind]) -> Option<&'static str> {
+    let any = |wanted: &[Kind]| kinds.iter().any(|kind| wanted.contains(kind));
+    match source {
+        _ if kinds.is_empty() => None,
+        GroupSource::Cid(_) if any(&[Kind::Vsock]) => None,
+        GroupSource::Ip(_) if any(&[Kind::Multicast, Kind::Tcp]) => None,
+        _ if !any(&[Kind::Multicast, Kind::Tcp, Kind::Vsock]) => {
             Some("the serial listener knows guests by the UUID of their domain, not by 'ip'")
         }
-        _ => None,
+        GroupSource::Cid(_) => {
+            Some("a number is a vsock CID: this listener knows guests by their IP address")
+        }
+        GroupSource::Ip(_) => {
+            Some("the vsock listener knows guests by their CID, not by an address")
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use fence_proto::{DomainIdentity, Source};
-
-    use super::super::conf;
-    use super::super::schema::ROOT;
-    use super::*;
-
-    fn read(text: &str, kind: Kind) -> (Result<Access, String>, Vec<String>) {
-        let tree = conf::parse(text).unwrap();
-        let mut notes = Vec::new();
-        let root = View::of_items(&ROOT, &tree.items, &mut notes).unwrap();
-        let access = access(&root, kind, &mut notes).map_err(|note| note.message);
-        let notes = notes.into_iter().map(|note| note.message).collect();
-        (access, notes)
-    }
-
-    fn allows(access: &Access, source: Source) -> bool {
-        let uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f".parse().unwrap();
-        let name = "test".to_owned();
-        access.allows(source, &DomainIdentity { name, uuid })
-    }
-
-    fn ip(text: &str) -> Source {
-        Source::Ip(text.parse().unwrap())
-    }
-
-    #[test]
-    fn without_groups_everything_is_allowed() {
-        let (access, notes) = read("", Kind::Tcp);
-        assert!(!access.unwrap().is_restricted());
-        assert!(notes.is_empty());
-    }
-
-    // F16
-    #[test]
-    fn an_empty_groups_section_allows_everything_and_says_so() {
-        let (access, notes) = read("groups { }", Kind::Tcp);
-        assert!(!access.unwrap().is_restricted());
-        assert!(notes[0].contains("everybody with the key"), "{notes:?}");
-    }
-
-    // F16
-    #[test]
-    fn an_empty_group_allows_nothing_and_says_so() {
-        let (access, notes) = read("groups { group { } }", Kind::Tcp);
-        let access = access.unwrap();
-        assert!(access.is_restricted());
-        assert!(!allows(&access, ip("127.0.0.1")));
-        assert_eq!(notes, ["this group has no 'uuid', so it allows nothing"]);
-    }
-
-    #[test]
-    fn groups_without_a_group_are_an_error_not_a_licence() {
-        for text in [
-            "groups { grup { uuid = \"test\"; ip = \"10.0.0.1\"; } }",
-            "groups { uuid = \"test\"; ip = \"10.0.0.1\"; }",
-        ] {
-            let (access, _) = read(text, Kind::Tcp);
-            assert!(access.unwrap_err().contains("has no section 'group'"));
-        }
-    }
-
-    // L41
-    #[test]
-    fn an_empty_second_groups_section_does_not_lift_the_first() {
-        let (access, _) = read("groups { group { } }\ngroups { }", Kind::Tcp);
-        assert!(access.unwrap_err().contains("would undo the one in line 1"));
-    }
-
-    // L41
-    #[test]
-    fn the_last_groups_section_counts_alone() {
-        let text = "groups { group { uuid = \"test\"; ip = \"10.0.0.1\"; } }\n\
-                    groups { group { uuid = \"test\"; ip = \"10.0.0.2\"; } }";
-        let (access, notes) = read(text, Kind::Tcp);
-        let access = access.unwrap();
-        assert!(!allows(&access, ip("10.0.0.1")));
-        assert!(allows(&access, ip("10.0.0.2")));
-        assert!(
-            notes[0].contains("replaces all of the one in line 1"),
-            "{notes:?}"
-        );
-    }
-
-    #[test]
-    fn members_and_sources_repeat() {
-        let text = "groups { group = \"a\" { uuid = \"x\"; uuid = \"TEST\"; ip = \"10.0.0.1\"; \
-                    ip = \"::ffff:10.0.0.2\"; ip = \"fd00::1\"; } group { uuid = \"test\"; \
-                    ip = \"10.0.0.3\"; } }";
-        let (access, notes) = read(text, Kind::Multicast);
-        let access = access.unwrap();
-        for source in [
-            "10.0.0.1",
-            "10.0.0.2",
-            "::ffff:10.0.0.2",
-            "fd00::1",
-            "10.0.0.3",
-        ] {
-            assert!(allows(&access, ip(source)), "{source}");
-        }
-        assert!(!allows(&access, ip("10.0.0.4")));
-        assert!(notes.is_empty(), "{notes:?}");
-    }
-
-    #[test]
-    fn a_number_is_a_cid_and_wrong_kinds_of_source_are_pointed_out() {
-        let text = "groups { group { uuid = \"test\"; ip = \"5\"; ip = \"10.0.0.1\"; } }";
-        let (access, notes) = read(text, Kind::Vsock);
-        assert!(allows(&access.unwrap(), Source::Cid(5)));
-        assert_eq!(notes.len(), 1);
-        assert!(notes[0].contains("by their CID"));
-        let (_, notes) = read(text, Kind::Tcp);
-        assert!(notes[0].contains("a number is a vsock CID"), "{notes:?}");
-        let (access, notes) = read("groups { group { uuid = \"test\"; } }", Kind::Serial);
-        assert!(access.is_ok());
-        assert!(notes.is_empty(), "{notes:?}");
-        let (_, notes) = read("groups { group { uuid = \"test\"; } }", Kind::Tcp);
-        assert!(notes[0].contains("has no 'ip'"), "{notes:?}");
-    }
-
-    #[test]
-    fn what_is_no_guest_is_refused() {
-        for value in [
-            "10.0.0.0/8",
-            "guest1",
-            "127.0.0.01",
-            "+5",
-            "-1",
-            "4294967296",
-            "4294967295",
-            "0",
-            "0.0.0.0",
-            "::",
-            "225.0.0.12",
-            "ff05::3:1",
-            "255.255.255.255",
-        ] {
-            let text = format!("groups {{ group {{ uuid = \"test\"; ip = \"{value}\"; }} }}");
-            let (access, _) = read(&text, Kind::Tcp);
-            assert!(access.unwrap_err().contains("is not "), "{value}");
-        }
-    }
-}
+#[path = "groups_tests.rs"]
+mod tests;

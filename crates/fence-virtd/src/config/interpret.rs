@@ -9,10 +9,11 @@ use fence_proto::{Access, HashAlgorithm, Key};
 use super::groups;
 use super::key_file::KeyFileError;
 use super::listeners;
-use super::schema::{BACKENDS, CPG, FENCE_VIRTD, GROUPS, LIBVIRT, LISTENERS, ROOT};
+use super::schema::{BACKENDS, CPG, FENCE_VIRTD, LIBVIRT, LISTENERS, ROOT};
+use super::selection::Selection;
 use super::settings::{
-    BackendSettings, CpgSettings, DEFAULT_URI, DaemonSettings, LibvirtSettings, ListenerSettings,
-    NameMode, Settings,
+    BackendSettings, CpgSettings, DEFAULT_URI, DaemonSettings, LibvirtSettings, Listener,
+    ListenerSettings, NameMode, Settings,
 };
 use super::tree::{Position, Text, Tree};
 use super::values::{boolean, number, one_of, uri};
@@ -52,21 +53,34 @@ pub fn interpret(tree: &Tree, read_key: KeyReader<'_>) -> Result<(Settings, Vec<
     let listeners = root.child(&LISTENERS, &mut notes)?;
     let backends = root.child(&BACKENDS, &mut notes)?;
 
-    let name = chosen(&daemon, "listener", "multicast (or tcp, vsock, serial)")?;
-    let backend = chosen(&daemon, "backend", "libvirt (or cpg)")?;
-    let kind = listeners::kind(name)?;
+    let names = daemon.list("listener");
+    if names.is_empty() {
+        return Err(unchosen(&daemon, "listener", "multicast (or tcp, vsock, serial)").into());
+    }
+    let backend = daemon.value("backend");
+    let backend = backend.ok_or_else(|| unchosen(&daemon, "backend", "libvirt (or cpg)"))?;
+    let selection = Selection::of(names, &listeners, &mut notes)?;
     let backend = backend_settings(backend, &daemon, &backends, &mut notes)?;
     let daemon = daemon_settings(&daemon, &mut notes)?;
-    let access = groups::access(&root, kind, &mut notes)?;
-    let listener = listeners::settings(kind, &listeners, read_key, &mut notes)?;
-    let groups_at = root.section(&GROUPS).map(|section| section.name.position);
-    notes.extend(unproven_groups(&listener, &access).map(|message| Note::new(groups_at, message)));
+    let rules = groups::rules(&root, &selection, &mut notes)?;
+    let settings = listeners::settings(&selection, read_key, &mut notes)?;
+    let listeners = selection.chosen.iter().zip(settings).zip(rules);
+    let listeners = listeners.map(|((candidate, settings), access)| {
+        let section = candidate.section.map(|section| section.name.position);
+        let odd = unproven_groups(&settings, &access);
+        notes.extend(odd.map(|message| Note::new(section, message)));
+        Listener {
+            name: candidate.name().to_owned(),
+            settings,
+            access,
+        }
+    });
+    let listeners = listeners.collect();
     notes.sort_by_key(|note| note.position);
     let settings = Settings {
         daemon,
-        listener,
+        listeners,
         backend,
-        access,
     };
     Ok((settings, notes))
 }
@@ -77,26 +91,21 @@ fn unproven_groups(listener: &ListenerSettings, access: &Access) -> Option<&'sta
         ListenerSettings::Multicast(multicast)
             if access.is_restricted() && multicast.authentication.auth == HashAlgorithm::None =>
         {
-            Some("auth is none: nothing proves the addresses that these groups go by")
+            Some("auth is none: nothing proves the addresses that its groups go by")
         }
         _ => None,
     }
 }
 
-/// The value of `listener` or `backend`, which have no default.
-fn chosen<'t>(
-    daemon: &View<'t>,
-    key: &'static str,
-    example: &'static str,
-) -> Result<&'t Text, Note> {
-    daemon.value(key).ok_or_else(|| {
-        let message = match daemon.position {
-            None => "there is no section 'fence_virtd', which names the listener and the backend"
-                .to_owned(),
-            Some(_) => format!("section 'fence_virtd' names no {key}: set {key} to {example}"),
-        };
-        Note::new(daemon.position, message)
-    })
+/// `listener` or `backend` is not there; they have no default.
+fn unchosen(daemon: &View<'_>, key: &'static str, example: &'static str) -> Note {
+    let message = match daemon.position {
+        None => {
+            "there is no section 'fence_virtd', which names the listener and the backend".to_owned()
+        }
+        Some(_) => format!("section 'fence_virtd' names no {key}: set {key} to {example}"),
+    };
+    Note::new(daemon.position, message)
 }
 
 fn daemon_settings(daemon: &View<'_>, notes: &mut Vec<Note>) -> Result<DaemonSettings, Note> {

@@ -1,4 +1,4 @@
-//! The section of the chosen listener, and what its key and hashes are worth.
+//! The sections of the chosen listeners, and what their keys and hashes are worth.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -7,12 +7,12 @@ use fence_proto::{HashAlgorithm, Key};
 
 use super::interpret::{KeyReader, Problem};
 use super::key_file::KeyFileError;
-use super::schema::{MULTICAST, SERIAL, Schema, TCP, VSOCK};
+use super::selection::{Candidate, Kind, Selection};
 use super::settings::{
     Authentication, DEFAULT_KEY_FILE, DEFAULT_PORT, ListenerSettings, MulticastSettings,
     SerialMode, SerialSettings, TcpSettings, VsockSettings,
 };
-use super::tree::Text;
+use super::tree::Shown;
 use super::values::{
     Family, absolute_path, address_in_family, hash, interface, not, number, one_of, port, uri,
 };
@@ -21,58 +21,88 @@ use super::view::{Note, View};
 /// A key shorter than this can be guessed, or is a word.
 const SHORT_KEY: usize = 16;
 
-/// Which listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Multicast,
-    Tcp,
-    Vsock,
-    Serial,
-}
-
-impl Kind {
-    const ALL: [(&'static str, Self); 4] = [
-        ("multicast", Self::Multicast),
-        ("tcp", Self::Tcp),
-        ("vsock", Self::Vsock),
-        ("serial", Self::Serial),
-    ];
-
-    const fn schema(self) -> &'static Schema {
-        match self {
-            Self::Multicast => &MULTICAST,
-            Self::Tcp => &TCP,
-            Self::Vsock => &VSOCK,
-            Self::Serial => &SERIAL,
-        }
-    }
-}
-
-/// The listener that `listener` names.
-pub(super) fn kind(name: &Text) -> Result<Kind, Note> {
-    one_of(name, &Kind::ALL)
-}
-
-/// Reads the chosen listener's section. The names in the others are checked, their values are not,
-/// and their key files stay unread.
+/// Reads the sections of the chosen listeners, in their order. The names in the others are checked,
+/// their values are not, and their key files stay unread.
 pub(super) fn settings(
-    kind: Kind,
-    listeners: &View<'_>,
+    selection: &Selection<'_>,
     read_key: KeyReader<'_>,
     notes: &mut Vec<Note>,
-) -> Result<ListenerSettings, Problem> {
-    for (_, other) in Kind::ALL {
-        if other != kind {
-            listeners.child(other.schema(), notes)?;
-        }
+) -> Result<Vec<ListenerSettings>, Problem> {
+    for idle in &selection.idle {
+        view(idle, notes)?;
     }
-    let section = listeners.child(kind.schema(), notes)?;
-    Ok(match kind {
-        Kind::Multicast => multicast(&section, read_key, notes)?,
-        Kind::Tcp => tcp(&section, read_key, notes)?,
-        Kind::Vsock => vsock(&section, read_key, notes)?,
-        Kind::Serial => serial(&section)?,
-    })
+    let mut all: Vec<ListenerSettings> = Vec::new();
+    for candidate in &selection.chosen {
+        let section = view(candidate, notes)?;
+        let settings = match candidate.kind {
+            Kind::Multicast => multicast(&section, read_key, notes)?,
+            Kind::Tcp => tcp(&section, read_key, notes)?,
+            Kind::Vsock => vsock(&section, read_key, notes)?,
+            Kind::Serial => serial(&section)?,
+        };
+        let mut others = all.iter().zip(&selection.chosen);
+        if let Some((_, other)) = others.find(|(other, _)| collide(other, &settings)) {
+            return Err(in_the_way(candidate, other).into());
+        }
+        all.push(settings);
+    }
+    Ok(all)
+}
+
+fn view<'t>(candidate: &Candidate<'t>, notes: &mut Vec<Note>) -> Result<View<'t>, Note> {
+    let schema = candidate.kind.schema();
+    let section = candidate.section;
+    section.map_or_else(
+        || Ok(View::absent()),
+        |section| View::of(schema, section, notes),
+    )
+}
+
+/// Whether two listeners would hear the same requests, or keep each other from listening.
+fn collide(one: &ListenerSettings, other: &ListenerSettings) -> bool {
+    use ListenerSettings::{Multicast, Serial, Tcp, Vsock};
+    match (one, other) {
+        (Multicast(one), Multicast(other)) => {
+            let overlap = match (&one.interface, &other.interface) {
+                (Some(one), Some(other)) => one == other,
+                _ => true,
+            };
+            (one.address, one.port) == (other.address, other.port) && overlap
+        }
+        (Tcp(one), Tcp(other)) => {
+            let (one, other) = (one.address, other.address);
+            let overlap =
+                one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && overlap
+        }
+        (Vsock(one), Vsock(other)) => one.port == other.port,
+        (Serial(one), Serial(other)) => {
+            let overlap = match (&one.path, &other.path) {
+                (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),
+                _ => true,
+            };
+            (&one.uri, one.mode) == (&other.uri, other.mode) && overlap
+        }
+        _ => false,
+    }
+}
+
+fn in_the_way(candidate: &Candidate<'_>, other: &Candidate<'_>) -> Note {
+    let cure = match candidate.kind {
+        Kind::Multicast => "another address or port, or each an 'interface' of its own",
+        Kind::Tcp => "another address or port",
+        Kind::Vsock => "another port",
+        Kind::Serial => "a 'path' that is not within the other's",
+    };
+    let position = candidate.section.map(|section| section.name.position);
+    let line = other.section.map(|section| section.name.position.line);
+    let line = line.map_or_else(String::new, |line| format!(" (line {line})"));
+    let message = format!(
+        "the listener {} would listen where {}{line} does: give it {cure}",
+        Shown(candidate.name()),
+        Shown(other.name()),
+    );
+    Note::new(position, message)
 }
 
 fn multicast(

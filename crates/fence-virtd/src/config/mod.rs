@@ -13,6 +13,7 @@ mod listeners;
 mod schema;
 #[cfg(test)]
 mod scratch;
+mod selection;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -26,12 +27,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use fence_proto::Key;
+use fence_proto::key::KEY_MAX;
+
 pub use interpret::{KeyReader, Problem, interpret};
 pub use key_file::KeyFileError;
 pub use settings::{
     Authentication, BackendSettings, CpgSettings, DEFAULT_KEY_FILE, DEFAULT_PORT, DEFAULT_URI,
-    DaemonSettings, LibvirtSettings, ListenerSettings, MulticastSettings, NameMode, SerialMode,
-    SerialSettings, Settings, TcpSettings, VsockSettings,
+    DaemonSettings, LibvirtSettings, Listener, ListenerSettings, MulticastSettings, NameMode,
+    SerialMode, SerialSettings, Settings, TcpSettings, VsockSettings,
 };
 pub use tree::{
     Assignment, Item, MAX_BYTES, MAX_DEPTH, Position, Section, SyntaxError, Text, Tree, Value,
@@ -106,7 +110,7 @@ pub enum ConfigError {
         /// What is wrong and what is allowed.
         message: String,
     },
-    /// The chosen listener's key file cannot be used.
+    /// A chosen listener's key file cannot be used.
     #[error("{place}: {source}")]
     Key {
         /// Where it is named.
@@ -114,6 +118,14 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: KeyFileError,
     },
+}
+
+impl ConfigError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// The grammar of a file.
@@ -141,6 +153,24 @@ impl Form {
 /// # Errors
 /// [`ConfigError`] says what is wrong, and where.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    load_with(path, &key_file::read)
+}
+
+/// The listeners that a configuration file chooses, each in one line for people. Reads no key files.
+///
+/// # Errors
+/// As [`load`].
+pub fn listeners(path: &Path) -> Result<Vec<String>, ConfigError> {
+    let any_key = |path: &Path| {
+        let no_key = || KeyFileError::Empty(path.to_owned());
+        Key::from_bytes(&[0; KEY_MAX]).map_err(|_| no_key())
+    };
+    let listeners = load_with(path, &any_key)?.settings.listeners;
+    let line = |listener: Listener| format!("{} ({})", listener.name, listener.settings);
+    Ok(listeners.into_iter().map(line).collect())
+}
+
+fn load_with(path: &Path, read_key: KeyReader<'_>) -> Result<Loaded, ConfigError> {
     let bytes = read(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -153,7 +183,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         place: place(Some(error.position)),
         message: error.message,
     })?;
-    let (settings, notes) = interpret(&tree, &key_file::read).map_err(|problem| match problem {
+    let (settings, notes) = interpret(&tree, read_key).map_err(|problem| match problem {
         Problem::Setting(note) => ConfigError::Setting {
             place: place(note.position),
             message: note.message,

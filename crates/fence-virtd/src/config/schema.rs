@@ -6,6 +6,9 @@
 pub(super) struct Schema {
     /// The section's name; empty for the top of the file.
     pub(super) name: &'static str,
+    /// The key within that says the same as the value before the brace: there may be one section for
+    /// each name, beside one without.
+    pub(super) named: Option<&'static str>,
     /// Keys that have one value.
     pub(super) keys: &'static [&'static str],
     /// Keys that may be given several times.
@@ -20,6 +23,7 @@ pub(super) struct Schema {
 
 const EMPTY: Schema = Schema {
     name: "",
+    named: None,
     keys: &[],
     lists: &[],
     numbered: None,
@@ -37,7 +41,6 @@ pub(super) static ROOT: Schema = Schema {
 pub(super) static FENCE_VIRTD: Schema = Schema {
     name: "fence_virtd",
     keys: &[
-        "listener",
         "backend",
         "foreground",
         "wait_for_init",
@@ -46,6 +49,7 @@ pub(super) static FENCE_VIRTD: Schema = Schema {
         "debug",
         "name_mode",
     ],
+    lists: &["listener"],
     ..EMPTY
 };
 
@@ -59,7 +63,9 @@ pub(super) static LISTENERS: Schema = Schema {
 /// UDP multicast and a call-back over TCP.
 pub(super) static MULTICAST: Schema = Schema {
     name: "multicast",
+    named: Some("name"),
     keys: &[
+        "name",
         "key_file",
         "hash",
         "auth",
@@ -74,21 +80,26 @@ pub(super) static MULTICAST: Schema = Schema {
 /// TCP.
 pub(super) static TCP: Schema = Schema {
     name: "tcp",
-    keys: &["key_file", "hash", "auth", "family", "address", "port"],
+    named: Some("name"),
+    keys: &[
+        "name", "key_file", "hash", "auth", "family", "address", "port",
+    ],
     ..EMPTY
 };
 
 /// Sockets between host and guest.
 pub(super) static VSOCK: Schema = Schema {
     name: "vsock",
-    keys: &["key_file", "hash", "auth", "port"],
+    named: Some("name"),
+    keys: &["name", "key_file", "hash", "auth", "port"],
     ..EMPTY
 };
 
 /// Serial lines and vmchannels.
 pub(super) static SERIAL: Schema = Schema {
     name: "serial",
-    keys: &["uri", "path", "mode"],
+    named: Some("name"),
+    keys: &["name", "uri", "path", "mode"],
     ..EMPTY
 };
 
@@ -117,6 +128,8 @@ pub(super) static CPG: Schema = Schema {
 /// Who may fence whom.
 pub(super) static GROUPS: Schema = Schema {
     name: "groups",
+    named: Some("listener"),
+    keys: &["listener"],
     repeated: &[&GROUP],
     ..EMPTY
 };
@@ -246,7 +259,7 @@ mod tests {
         assert_eq!(ROOT.hint("listener"), "did you mean 'listeners'?");
         assert_eq!(
             VSOCK.hint("interface"),
-            "there may be: key_file, hash, auth, port"
+            "there may be: name, key_file, hash, auth, port"
         );
         assert_eq!(LIBVIRT.hint("uri0"), "did you mean 'uri'?");
     }

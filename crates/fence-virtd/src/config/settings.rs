@@ -1,5 +1,6 @@
 //! What the daemon is to do, typed and checked. Nothing else in the daemon sees the file's words.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -19,11 +20,20 @@ pub const DEFAULT_URI: &str = "qemu:///system";
 pub struct Settings {
     /// The process.
     pub daemon: DaemonSettings,
-    /// How requests arrive.
-    pub listener: ListenerSettings,
+    /// How requests arrive: at least one listener, none in another's way.
+    pub listeners: Vec<Listener>,
     /// Who acts on them.
     pub backend: BackendSettings,
-    /// Who may fence whom.
+}
+
+/// One listener.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// What the log calls it: the name that it was given, else its kind. No two have the same.
+    pub name: String,
+    /// Where and how it listens.
+    pub settings: ListenerSettings,
+    /// Who may fence whom through it.
     pub access: Access,
 }
 
@@ -40,7 +50,7 @@ pub struct DaemonSettings {
     pub module_path: Option<String>,
 }
 
-/// The chosen listener.
+/// Where and how a listener listens.
 #[derive(Debug, Clone)]
 pub enum ListenerSettings {
     /// UDP multicast and a call-back over TCP.
@@ -51,6 +61,44 @@ pub enum ListenerSettings {
     Vsock(VsockSettings),
     /// Serial lines and vmchannels.
     Serial(SerialSettings),
+}
+
+impl ListenerSettings {
+    /// The keys and hashes; a serial listener has none.
+    #[must_use]
+    pub const fn authentication(&self) -> Option<&Authentication> {
+        match self {
+            Self::Multicast(multicast) => Some(&multicast.authentication),
+            Self::Tcp(tcp) => Some(&tcp.authentication),
+            Self::Vsock(vsock) => Some(&vsock.authentication),
+            Self::Serial(_) => None,
+        }
+    }
+}
+
+/// Where it listens, in a few words.
+impl fmt::Display for ListenerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Multicast(multicast) => {
+                let MulticastSettings { address, port, .. } = multicast;
+                write!(f, "multicast, group {address} port {port}")?;
+                let interface = multicast.interface.as_ref();
+                interface.map_or(Ok(()), |interface| write!(f, " on {interface}"))
+            }
+            Self::Tcp(tcp) => write!(f, "tcp, {}", tcp.address),
+            Self::Vsock(vsock) => write!(f, "vsock, port {}", vsock.port),
+            Self::Serial(serial) => {
+                let mode = match serial.mode {
+                    SerialMode::Serial => "serial lines",
+                    SerialMode::Vmchannel => "vmchannels",
+                };
+                write!(f, "serial, {mode}")?;
+                let path = serial.path.as_ref();
+                path.map_or(Ok(()), |path| write!(f, " below {}", path.display()))
+            }
+        }
+    }
 }
 
 /// How a listener knows that a request is authentic.

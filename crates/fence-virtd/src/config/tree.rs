@@ -58,7 +58,7 @@ pub enum Value {
 pub struct Section {
     /// The name, as written.
     pub name: Text,
-    /// The value before the brace; only a group's means anything.
+    /// The value before the brace: the name of a group, or of a listener.
     pub title: Option<Text>,
     /// What is inside, in the file's order.
     pub items: Vec<Item>,

@@ -37,7 +37,8 @@ pub(super) struct View<'t> {
     pub(super) title: Option<&'t Text>,
     keys: BTreeMap<(&'static str, u32), &'t Text>,
     lists: BTreeMap<&'static str, Vec<&'t Text>>,
-    sections: BTreeMap<&'static str, &'t Section>,
+    /// By schema and, in lower case, own name; empty for a section without one.
+    sections: BTreeMap<(&'static str, String), &'t Section>,
     repeated: Vec<&'t Section>,
     /// Sections that a later one of the same name replaced.
     replaced: Vec<&'t Section>,
@@ -92,7 +93,7 @@ impl<'t> View<'t> {
         schema: &'static Schema,
         notes: &mut Vec<Note>,
     ) -> Result<Self, Note> {
-        let Some(section) = self.sections.get(schema.name) else {
+        let Some(section) = self.section(schema) else {
             return Ok(Self::absent());
         };
         if let Some(title) = &section.title {
@@ -119,9 +120,18 @@ impl<'t> View<'t> {
         self.lists.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// A section within.
-    pub(super) fn section(&self, schema: &'static Schema) -> Option<&'t Section> {
-        self.sections.get(schema.name).copied()
+    /// A section within that has no name of its own.
+    fn section(&self, schema: &'static Schema) -> Option<&'t Section> {
+        let key = (schema.name, String::new());
+        self.sections.get(&key).copied()
+    }
+
+    /// The sections within of this kind, with and without names, in the file's order.
+    pub(super) fn instances(&self, schema: &'static Schema) -> Vec<&'t Section> {
+        let of_kind = self.sections.iter().filter(|(key, _)| key.0 == schema.name);
+        let mut found: Vec<_> = of_kind.map(|(_, section)| *section).collect();
+        found.sort_by_key(|section| section.name.position);
+        found
     }
 
     /// The sections within that may be repeated, in the file's order.
@@ -144,9 +154,12 @@ impl<'t> View<'t> {
         let name = &section.name;
         match schema.find(&name.text) {
             Some(Known::Section(known)) => {
-                if let Some(earlier) = self.sections.insert(known.name, section) {
+                let own = own_name(known, section);
+                let key = own.map_or_else(String::new, |own| own.text.to_ascii_lowercase());
+                if let Some(earlier) = self.sections.insert((known.name, key), section) {
+                    let own = own.map_or_else(String::new, |own| format!(" {}", Shown(&own.text)));
                     let message = format!(
-                        "section {} replaces all of the one in line {}: join the two",
+                        "section {}{own} replaces all of the one in line {}: join the two",
                         Shown(&name.text),
                         earlier.name.position.line
                     );
@@ -210,6 +223,20 @@ impl<'t> View<'t> {
         }
         Ok(())
     }
+}
+
+/// The name that a section has been given before its brace or, failing that, by its key for it.
+pub(super) fn own_name<'t>(schema: &Schema, section: &'t Section) -> Option<&'t Text> {
+    let key = schema.named?;
+    let named = |item: &'t Item| match item {
+        Item::Assignment(Assignment {
+            name,
+            value: Value::One(value),
+        }) if name.text.eq_ignore_ascii_case(key) => Some(value),
+        _ => None,
+    };
+    let title = section.title.as_ref();
+    title.or_else(|| section.items.iter().rev().find_map(named))
 }
 
 fn unknown(what: &str, schema: &Schema, name: &Text) -> Note {
@@ -286,7 +313,7 @@ mod tests {
             notes_of("port = \"1\";\n  prot = \"2\"; stuff { port = \"3\"; }"),
             [
                 "2:3: unknown key 'prot' in 'tcp' is ignored; did you mean 'port'?",
-                "2:15: unknown section 'stuff' in 'tcp' is ignored; there may be: key_file, hash, \
+                "2:15: unknown section 'stuff' in 'tcp' is ignored; there may be: name, key_file, hash, \
                  auth, family, address, port",
             ]
         );

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fence_proto::access::{Denied, Grant};
 use fence_proto::fencing::{Activity, Answer, Goal, LocalOff, Look, Off, OffStep, Trouble};
-use fence_proto::{Access, DomainIdentity, Moment, Reason, Source, Uuid};
+use fence_proto::{DomainIdentity, Moment, Reason, Requester, Uuid};
 use tracing::{debug, error, info};
 
 use super::CancelFlag;
@@ -30,12 +30,11 @@ const START_AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Change {
     pub uuid: Uuid,
     pub goal: Goal,
-    pub source: Source,
+    pub requester: Requester,
     pub seqno: u32,
     pub start_by: Moment,
     pub deadline: Moment,
     pub clock: Clock,
-    pub access: Arc<Access>,
     pub common: Arc<Common>,
     pub cancelled: CancelFlag,
     pub begun: OnceLock<Result<(), Reason>>,
@@ -68,7 +67,7 @@ impl Change {
     }
 
     fn grant(&self, identity: &DomainIdentity) -> Result<Grant, Denied> {
-        self.access.check(self.source, identity.clone())
+        self.requester.check(identity.clone())
     }
 }
 

@@ -61,12 +61,11 @@ impl Inner {
             } else {
                 Goal::StayOff
             },
-            source: task.source,
+            requester: task.requester.clone(),
             seqno: task.seqno,
             start_by: task.start_by,
             deadline: Moment::from_epoch(due),
             clock: self.clock,
-            access: Arc::clone(&self.access),
             common: Arc::clone(&self.common),
             cancelled,
             begun: OnceLock::new(),

@@ -38,8 +38,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fence_proto::Order;
 use fence_proto::fencing::Sightings;
-use fence_proto::{Access, Order};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection::Reach;
@@ -47,7 +47,7 @@ use self::host::{Common, Host, Link, Tally};
 use self::lanes::Lanes;
 use self::orders::Task;
 use self::watch::{WatchSettings, Watcher};
-use crate::backend::{Answering, Backend, CancelFlag};
+use crate::backend::{Answering, Backend, BackendError, CancelFlag, Starting};
 use crate::clock::Clock;
 
 /// How long [`LibvirtBackend::ready`] waits for the first tries to connect. One that fails does so at
@@ -62,20 +62,12 @@ struct Inner {
     hosts: Vec<Arc<Host>>,
     common: Arc<Common>,
     lanes: Lanes,
-    access: Arc<Access>,
     clock: Clock,
 }
 
 /// What became of an order. One that was not started changed nothing: it was too late, its requester
 /// gone, or the daemon ending.
 pub type Outcome = fence_proto::host::Answer;
-
-/// No hypervisor can be reached.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no hypervisor can be reached ({0}); is libvirtd running, and are the uri settings of backends/libvirt right?"
-)]
-pub struct BackendError(String);
 
 /// What the backend counted since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +91,7 @@ impl LibvirtBackend {
     /// A backend for these hypervisors; for libvirt's default one if there are none. It begins to
     /// connect at once, on threads of its own.
     #[must_use]
-    pub fn new(uris: &[String], access: Arc<Access>, clock: Clock) -> Self {
+    pub fn new(uris: &[String], clock: Clock) -> Self {
         let default = [String::new()];
         let uris = if uris.is_empty() { &default } else { uris };
         ffi::route_errors();
@@ -123,7 +115,6 @@ impl LibvirtBackend {
             hosts,
             common,
             lanes: Lanes::default(),
-            access,
             clock,
         }))
     }
@@ -132,7 +123,7 @@ impl LibvirtBackend {
     /// one is connected.
     ///
     /// # Errors
-    /// [`BackendError`] names every URI with libvirt's message.
+    /// [`BackendError::NoHypervisor`] names every URI with libvirt's message.
     pub async fn ready(&self) -> Result<(), BackendError> {
         let deadline = Instant::now() + READY_WITHIN;
         let mut up = false;
@@ -155,7 +146,7 @@ impl LibvirtBackend {
         if up {
             Ok(())
         } else {
-            Err(BackendError(failures.join("; ")))
+            Err(BackendError::NoHypervisor(failures.join("; ")))
         }
     }
 
@@ -164,7 +155,7 @@ impl LibvirtBackend {
         let task = Task {
             action: order.action(),
             domain: order.domain().clone(),
-            source: order.source(),
+            requester: order.requester().clone(),
             seqno: order.id().seqno,
             start_by: order.start_by(),
             answer_by: order.answer_by(),
@@ -209,6 +200,10 @@ impl LibvirtBackend {
 }
 
 impl Backend for LibvirtBackend {
+    fn ready(&self) -> Starting<'_> {
+        Box::pin(Self::ready(self))
+    }
+
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering {
         let backend = self.clone();
         Box::pin(async move { Self::execute(&backend, order, cancelled).await })

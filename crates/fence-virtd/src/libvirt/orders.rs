@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_proto::fencing::Activity;
-use fence_proto::{Action, DomainRef, Moment, Reason, Reply, Source};
+use fence_proto::{Action, DomainRef, Moment, Reason, Reply, Requester};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
@@ -22,7 +22,7 @@ const CHANGE_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Task {
     pub action: Action,
     pub domain: DomainRef,
-    pub source: Source,
+    pub requester: Requester,
     pub seqno: u32,
     pub start_by: Moment,
     pub answer_by: Moment,
@@ -105,7 +105,8 @@ impl Inner {
 /// The session logs what it answers; this is the detail beneath. Only a question that is refused
 /// is logged here for everybody.
 fn log(task: &Task, outcome: &Outcome, elapsed: Duration) {
-    let (action, domain, source, seqno) = (task.action, &task.domain, task.source, task.seqno);
+    let (action, domain, seqno) = (task.action, &task.domain, task.seqno);
+    let source = task.requester.source();
     let elapsed_ms = elapsed.as_millis();
     match outcome {
         Outcome::Reply(Reply::PermissionDenied) if !action.changes_state() => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fence_proto::fencing::{Activity, Answer, DomainCopy, Doubt, Verdict, list_verdict, resolve};
 use fence_proto::host_list::{Entry, STATE_RUNNING};
-use fence_proto::{Action, DomainIdentity, Reply, Source, Uuid};
+use fence_proto::{Action, DomainIdentity, Reply, Requester, Uuid};
 use tracing::{error, info};
 
 use super::connection::by_name;
@@ -55,7 +55,7 @@ impl Inner {
 
     /// What the source may fence, on all hypervisors, each domain once.
     pub(super) async fn list(&self, task: &Task, timing: Timing) -> Outcome {
-        if !self.access.knows(task.source) {
+        if !task.requester.is_known() {
             return Outcome::List(Vec::new());
         }
         let work: Arc<Work<Vec<Entry>>> =
@@ -83,22 +83,22 @@ impl Inner {
             return Outcome::Reply(Reply::Failure);
         }
         let entries = survey.take_answers().flatten().collect();
-        Outcome::List(self.fenceable(task.source, entries))
+        Outcome::List(self.fenceable(&task.requester, entries))
     }
 
-    fn fenceable(&self, source: Source, mut entries: Vec<Entry>) -> Vec<Entry> {
+    fn fenceable(&self, requester: &Requester, mut entries: Vec<Entry>) -> Vec<Entry> {
         if self.hosts.len() > 1 {
             // One domain on several hypervisors is on if it is on anywhere (row L20).
             entries.sort_by_key(|entry| (entry.uuid, entry.state != STATE_RUNNING));
             entries.dedup_by_key(|entry| entry.uuid);
         }
-        if self.access.is_restricted() {
+        if requester.is_restricted() {
             entries.retain(|entry| {
                 let identity = DomainIdentity {
                     name: entry.name.clone(),
                     uuid: entry.uuid,
                 };
-                self.access.allows(source, &identity)
+                requester.may_fence(&identity)
             });
         }
         // Stable, because that merges what comes in sorted runs.
@@ -108,7 +108,7 @@ impl Inner {
 
     /// Finds the domain that an order means and asks the groups; else what to answer.
     pub(super) async fn target(&self, task: &Task, timing: Timing) -> Result<Target, Reply> {
-        if !self.access.knows(task.source) {
+        if !task.requester.is_known() {
             return Err(Reply::PermissionDenied);
         }
         let text = task.domain.clone();
@@ -151,7 +151,7 @@ impl Inner {
                 identities,
                 activity,
             } => {
-                self.allowed(task.source, &identities)?;
+                allowed(&task.requester, &identities)?;
                 let name = identities.into_iter().next().map(|identity| identity.name);
                 Ok(Target {
                     uuid,
@@ -160,7 +160,7 @@ impl Inner {
                 })
             }
             Verdict::Ambiguous(identities) => {
-                self.allowed(task.source, &identities)?;
+                allowed(&task.requester, &identities)?;
                 let found: Vec<_> = identities
                     .iter()
                     .map(|identity| format!("{} {}", identity.name, identity.uuid))
@@ -171,7 +171,7 @@ impl Inner {
             }
             // Who may not fence that text learns nothing about it, as with the original.
             Verdict::Unknown | Verdict::Doubt(_) | Verdict::Wait
-                if !self.access.lists(task.source, task.domain.as_str()) =>
+                if !task.requester.lists(task.domain.as_str()) =>
             {
                 Err(Reply::PermissionDenied)
             }
@@ -187,16 +187,16 @@ impl Inner {
             Verdict::Wait => Err(Reply::Failure),
         }
     }
+}
 
-    fn allowed(&self, source: Source, identities: &[DomainIdentity]) -> Result<(), Reply> {
-        let all = identities
-            .iter()
-            .all(|identity| self.access.allows(source, identity));
-        if all {
-            Ok(())
-        } else {
-            Err(Reply::PermissionDenied)
-        }
+fn allowed(requester: &Requester, identities: &[DomainIdentity]) -> Result<(), Reply> {
+    if identities
+        .iter()
+        .all(|identity| requester.may_fence(identity))
+    {
+        Ok(())
+    } else {
+        Err(Reply::PermissionDenied)
     }
 }
 

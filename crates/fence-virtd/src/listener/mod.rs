@@ -4,14 +4,65 @@ pub mod multicast;
 pub mod tcp;
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use self::multicast::{Group, Multicast};
+use self::tcp::Tcp;
+use crate::config::ListenerSettings;
+use crate::gate::Gate;
 
 /// Between two warnings of one kind.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A listener that is ready to serve.
+#[derive(Debug)]
+pub enum Listener {
+    /// UDP multicast and a call-back over TCP.
+    Multicast(Multicast),
+    /// TCP.
+    Tcp(Tcp),
+}
+
+impl Listener {
+    /// Makes its sockets.
+    ///
+    /// # Errors
+    /// [`ListenerError`].
+    pub fn bind(settings: &ListenerSettings, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+        Ok(match settings {
+            ListenerSettings::Multicast(multicast) => {
+                let group = Group {
+                    address: multicast.address,
+                    port: multicast.port,
+                    interface: multicast.interface.clone(),
+                };
+                Self::Multicast(Multicast::bind(group, gate)?)
+            }
+            ListenerSettings::Tcp(tcp) => Self::Tcp(Tcp::bind(tcp.address, gate)?),
+            ListenerSettings::Vsock(_) => return Err(ListenerError::NotAvailable("vsock")),
+            ListenerSettings::Serial(_) => return Err(ListenerError::NotAvailable("serial")),
+        })
+    }
+
+    /// Serves until the daemon drains. Dropped before, it gives its sockets back; sessions go on.
+    ///
+    /// # Errors
+    /// [`ListenerError`] when it can serve no more.
+    pub async fn serve(self) -> Result<(), ListenerError> {
+        match self {
+            Self::Multicast(multicast) => multicast.serve().await,
+            Self::Tcp(tcp) => tcp.serve().await,
+        }
+    }
+}
+
 /// Why a listener could not be started or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
+    /// Configured, but not built yet.
+    #[error("listener {0} is not available in this version; use multicast or tcp")]
+    NotAvailable(&'static str),
     /// The named interface does not exist or is down.
     #[error(
         "interface '{0}' does not exist or is down: name an existing one in `interface`, leave the \
@@ -53,7 +104,7 @@ impl ListenerError {
                     | io::ErrorKind::NetworkUnreachable
                     | io::ErrorKind::NotFound
             ),
-            Self::Lost { .. } | Self::Random(_) => false,
+            Self::NotAvailable(_) | Self::Lost { .. } | Self::Random(_) => false,
         }
     }
 }
@@ -83,11 +134,19 @@ pub fn socket_is_lost(error: &io::Error) -> bool {
 /// Warns of errors that may come many times a second, once a second.
 #[derive(Debug, Default)]
 struct Complaints {
+    listener: String,
     last: Option<Instant>,
     untold: u64,
 }
 
 impl Complaints {
+    fn of(listener: &str) -> Self {
+        Self {
+            listener: listener.to_owned(),
+            ..Self::default()
+        }
+    }
+
     fn say(&mut self, what: &str, error: &io::Error) {
         if self
             .last
@@ -98,7 +157,7 @@ impl Complaints {
         }
         self.last = Some(Instant::now());
         let untold = std::mem::take(&mut self.untold);
-        tracing::warn!(%error, untold, "{what} failed; going on");
+        tracing::warn!(listener = self.listener, %error, untold, "{what} failed; going on");
     }
 }
 
@@ -109,7 +168,7 @@ mod tests {
 
     #[test]
     fn complaints_of_one_second_are_one_line() {
-        let mut complaints = Complaints::default();
+        let mut complaints = Complaints::of("test");
         for _ in 0..100 {
             complaints.say("testing", &io::ErrorKind::Other.into());
         }

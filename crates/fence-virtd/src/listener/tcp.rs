@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_proto::Source;
-use fence_proto::host::{Policy, Session};
+use fence_proto::host::Session;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Complaints, ListenerError, session_random, socket_is_lost};
-use crate::hub::{Hub, Phase};
+use crate::gate::Gate;
+use crate::hub::Phase;
 use crate::session::Driver;
 
 /// Connections that the kernel holds until they are accepted.
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Tcp {
     listener: TcpListener,
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
 }
 
 impl Tcp {
@@ -31,22 +32,22 @@ impl Tcp {
     ///
     /// # Errors
     /// [`ListenerError::Socket`].
-    pub fn bind(address: SocketAddr, policy: Arc<Policy>) -> Result<Self, ListenerError> {
+    pub fn bind(address: SocketAddr, gate: Arc<Gate>) -> Result<Self, ListenerError> {
         let listener = listen(address).map_err(|error| ListenerError::Socket {
             what: format!("listen on TCP {address}"),
             error,
         })?;
-        tracing::info!(%address, "listening on TCP");
-        Ok(Self { listener, policy })
+        tracing::info!(listener = gate.name(), %address, "listening on TCP");
+        Ok(Self { listener, gate })
     }
 
     /// Accepts until the daemon drains.
     ///
     /// # Errors
     /// [`ListenerError::Lost`] if the socket is gone.
-    pub async fn serve(self, hub: Arc<Hub>) -> Result<(), ListenerError> {
-        let mut phase = hub.phase();
-        let mut complaints = Complaints::default();
+    pub async fn serve(self) -> Result<(), ListenerError> {
+        let mut phase = self.gate.hub.phase();
+        let mut complaints = Complaints::of(self.gate.name());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -54,7 +55,7 @@ impl Tcp {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.start(&hub, stream, peer)?,
+                Ok((stream, peer)) => self.start(stream, peer)?,
                 Err(error) if socket_is_lost(&error) => {
                     return Err(ListenerError::Lost {
                         what: "TCP listener's",
@@ -69,25 +70,22 @@ impl Tcp {
         }
     }
 
-    fn start(
-        &self,
-        hub: &Arc<Hub>,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> Result<(), ListenerError> {
+    fn start(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), ListenerError> {
+        let gate = Arc::clone(&self.gate);
         let source = Source::Ip(peer.ip().to_canonical());
-        let place = match hub.admit(source) {
+        let place = match gate.hub.admit(source) {
             Ok(place) => place,
             Err(reason) => {
-                hub.counters.drop(reason, &peer);
+                gate.turn_away(reason, &peer);
                 return Ok(());
             }
         };
         // Without it the reply of a list waits for acknowledgements; if it fails, it just does.
         let _ = stream.set_nodelay(true);
-        let policy = Arc::clone(&self.policy);
-        let session = Session::accepted(policy, source, session_random()?, hub.clock.now());
-        tokio::spawn(Driver::new(Arc::clone(hub), place, session, (stream, peer)).run());
+        let now = gate.hub.clock.now();
+        let policy = Arc::clone(gate.policy());
+        let session = Session::accepted(policy, source, session_random()?, now);
+        tokio::spawn(Driver::new(gate, place, session, (stream, peer)).run());
         Ok(())
     }
 }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use fence_proto::domain::DomainRef;
 use fence_proto::frame::{RequestFrame, RequestId, Signature};
 use fence_proto::host::{Answer, Limits, Policy, Timing};
-use fence_proto::{Action, HashAlgorithm, Key, Order, Reason, Reply};
-use fence_virtd::backend::{Answering, Backend, CancelFlag};
+use fence_proto::{Action, HashAlgorithm, Key, Order, Reason, Reply, Requester};
+use fence_virtd::backend::{Answering, Backend, CancelFlag, Starting};
 use fence_virtd::clock::Clock;
+use fence_virtd::gate::Gate;
 use fence_virtd::hub::Hub;
 use tokio::sync::watch;
 
@@ -31,6 +32,7 @@ pub(crate) struct FakeBackend {
     pub(crate) executed: AtomicUsize,
     gate: watch::Sender<bool>,
     pub(crate) flags: Mutex<Vec<CancelFlag>>,
+    requesters: Mutex<Vec<Requester>>,
 }
 
 impl FakeBackend {
@@ -40,11 +42,16 @@ impl FakeBackend {
             executed: AtomicUsize::new(0),
             gate,
             flags: Mutex::default(),
+            requesters: Mutex::default(),
         })
     }
 
     pub(crate) fn open(&self) {
         self.gate.send_replace(true);
+    }
+
+    pub(crate) fn requesters(&self) -> Vec<Requester> {
+        self.requesters.lock().unwrap().clone()
     }
 
     pub(crate) fn executed(&self) -> usize {
@@ -53,8 +60,14 @@ impl FakeBackend {
 }
 
 impl Backend for FakeBackend {
-    fn execute(&self, _order: Order, cancelled: CancelFlag) -> Answering {
+    fn ready(&self) -> Starting<'_> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering {
         self.executed.fetch_add(1, Ordering::SeqCst);
+        let requester = order.requester().clone();
+        self.requesters.lock().unwrap().push(requester);
         self.flags.lock().unwrap().push(cancelled.clone());
         let mut gate = self.gate.subscribe();
         Box::pin(async move {
@@ -75,6 +88,10 @@ impl Backend for FakeBackend {
 
 pub(crate) fn policy(timing: Timing) -> Arc<Policy> {
     Arc::new(Policy::new(Some(key()), (SHA256, SHA256), Arc::default(), timing).unwrap())
+}
+
+pub(crate) fn gate(hub: &Arc<Hub>, timing: Timing) -> Arc<Gate> {
+    Gate::new(hub, "test", policy(timing))
 }
 
 pub(crate) fn hub(backend: &Arc<FakeBackend>, limits: Limits) -> Arc<Hub> {
@@ -113,13 +130,18 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 
 /// The handshake of a C agent; `None` if the host closes.
 pub(crate) fn authenticate(stream: &mut TcpStream) -> Option<()> {
+    authenticate_with(&key(), stream)
+}
+
+/// The same with another key.
+pub(crate) fn authenticate_with(key: &Key, stream: &mut TcpStream) -> Option<()> {
     let own = [9; 64];
     stream.write_all(&own).ok()?;
     let mut bytes = [0; 128];
     stream.read_exact(&mut bytes).ok()?;
     let (answer, challenge) = bytes.split_at(64);
-    assert_eq!(answer, key().digest(SHA256, &own), "the host's answer");
-    stream.write_all(&key().digest(SHA256, challenge)).ok()
+    assert_eq!(answer, key.digest(SHA256, &own), "the host's answer");
+    stream.write_all(&key.digest(SHA256, challenge)).ok()
 }
 
 /// The reply byte; `None` if the host closes without one.

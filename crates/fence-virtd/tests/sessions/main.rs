@@ -4,4 +4,5 @@
 
 mod common;
 mod multicast;
+mod supervisor;
 mod tcp;

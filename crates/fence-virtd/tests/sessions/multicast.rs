@@ -37,11 +37,8 @@ fn daemon(open: bool) -> Daemon {
         .local_addr()
         .unwrap()
         .port();
-    let serving = Arc::clone(&hub);
-    start(|| {
-        let multicast = Multicast::bind(group("lo", port), policy(Timing::default())).unwrap();
-        multicast.serve(serving)
-    });
+    let gate = gate(&hub, Timing::default());
+    start(|| Multicast::bind(group("lo", port), gate).unwrap().serve());
     let group = SocketAddr::new(GROUP.parse::<IpAddr>().unwrap(), port);
     Daemon {
         hub,
@@ -166,7 +163,9 @@ fn rubbish_is_dropped_with_its_reason() {
 
 #[test]
 fn interface_that_does_not_exist_is_an_error_that_may_pass() {
-    let error = Multicast::bind(group("nosuch0", 12291), policy(Timing::default())).unwrap_err();
+    let hub = hub(&FakeBackend::new(true), Limits::default());
+    let gate = gate(&hub, Timing::default());
+    let error = Multicast::bind(group("nosuch0", 12291), gate).unwrap_err();
     assert!(matches!(&error, ListenerError::NoInterface(name) if name == "nosuch0"));
     assert!(error.may_pass());
 }

@@ -27,12 +27,12 @@ fn daemon(open: bool, limits: Limits, timing: Timing) -> Daemon {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let policy = policy(timing);
+    let gate = gate(&hub, timing);
     let serving = Arc::clone(&hub);
     let task = start(|| {
-        let tcp = Tcp::bind(address, policy).unwrap();
+        let tcp = Tcp::bind(address, gate).unwrap();
         async move {
-            let result = tcp.serve(Arc::clone(&serving)).await;
+            let result = tcp.serve().await;
             serving.idle().await;
             result
         }

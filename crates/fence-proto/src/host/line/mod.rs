@@ -27,7 +27,7 @@ use std::sync::Arc;
 use super::policy::Timing;
 use super::replay::RequestKey;
 use super::session::Answer;
-use crate::access::{Access, Source};
+use crate::access::{Access, Requester, Source};
 use crate::action::Action;
 use crate::domain::{DomainRef, Uuid};
 use crate::frame::RequestId;
@@ -137,8 +137,7 @@ struct UnderWay {
 /// A line. Feed it events; do what the outputs say.
 #[derive(Debug)]
 pub struct Line {
-    source: Source,
-    access: Arc<Access>,
+    requester: Requester,
     timing: Timing,
     connected: bool,
     /// When it last heard of the time.
@@ -158,8 +157,7 @@ impl Line {
     #[must_use]
     pub fn new(domain: Uuid, access: Arc<Access>, timing: Timing, now: Moment) -> Self {
         Self {
-            source: Source::Domain(domain),
-            access,
+            requester: Requester::new(Source::Domain(domain), access),
             timing,
             connected: false,
             pulse: now,
@@ -176,7 +174,7 @@ impl Line {
     /// Whom requests of this line come from.
     #[must_use]
     pub const fn source(&self) -> Source {
-        self.source
+        self.requester.source()
     }
 
     /// When to say [`Event::Tick`] if nothing else happened.
@@ -280,7 +278,7 @@ impl Line {
         if let Some(reply) = self.served.reply(&wanted.key) {
             return refuse(wanted.asked, reply, Reason::DuplicateServed, out);
         }
-        if wanted.asked.action.needs_domain() && !self.access.knows(self.source) {
+        if wanted.asked.action.needs_domain() && !self.requester.is_known() {
             let denied = Reply::PermissionDenied;
             return refuse(wanted.asked, denied, Reason::NotAllowed, out);
         }
@@ -308,7 +306,7 @@ impl Line {
             seqno: asked.seqno,
         };
         let request = (asked.action, asked.domain.clone(), id);
-        let order = Order::new(request, self.source, start_by, answer_by);
+        let order = Order::new(request, self.requester.clone(), start_by, answer_by);
         self.under_way.push(UnderWay {
             number,
             asked,

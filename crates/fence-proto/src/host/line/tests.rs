@@ -111,7 +111,7 @@ fn request_is_an_order_of_the_sockets_domain_and_its_answer_is_sent() {
     let (number, order) = line.order(100, Action::Off, 7);
     assert_eq!(order.action(), Action::Off);
     assert_eq!(order.domain().as_str(), "vm1");
-    assert_eq!(order.source(), Source::Domain(GUEST));
+    assert_eq!(order.requester().source(), Source::Domain(GUEST));
     assert_eq!(order.id().seqno, 7);
     assert_eq!(order.start_by(), at(20_100));
     assert_eq!(order.answer_by(), at(25_100));

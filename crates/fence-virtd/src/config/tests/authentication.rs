@@ -3,14 +3,14 @@
 use fence_proto::HashAlgorithm;
 
 use super::super::ListenerSettings;
-use super::{clean, with_key, with_listener};
+use super::{clean, only, with_key, with_listener};
 
 // L21
 #[test]
 fn auth_sets_auth_and_leaves_hash_alone() {
     for listener in ["multicast", "tcp", "vsock"] {
         let text = with_listener(listener, "auth = \"sha512\"; hash = \"sha1\";");
-        let authentication = match clean(&text).listener {
+        let authentication = match only(clean(&text)).settings {
             ListenerSettings::Multicast(settings) => settings.authentication,
             ListenerSettings::Tcp(settings) => settings.authentication,
             ListenerSettings::Vsock(settings) => settings.authentication,
@@ -19,8 +19,8 @@ fn auth_sets_auth_and_leaves_hash_alone() {
         assert_eq!(authentication.hash, HashAlgorithm::Sha1);
         assert_eq!(authentication.auth, HashAlgorithm::Sha512);
     }
-    let ListenerSettings::Tcp(tcp) = clean(&with_listener("tcp", "auth = \"sha1\";")).listener
-    else {
+    let text = with_listener("tcp", "auth = \"sha1\";");
+    let ListenerSettings::Tcp(tcp) = only(clean(&text)).settings else {
         panic!()
     };
     assert_eq!(tcp.authentication.hash, HashAlgorithm::Sha256);

@@ -62,7 +62,7 @@ fn both_forms_give_the_same_settings_and_warnings() {
         toml.warnings[0].to_string(),
         found[0].replace(".conf", ".toml")
     );
-    let ListenerSettings::Tcp(tcp) = conf.settings.listener else {
+    let ListenerSettings::Tcp(tcp) = super::only(conf.settings).settings else {
         panic!()
     };
     assert_eq!(tcp.authentication.key.unwrap().len(), 4096);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use fence_proto::Key;
 
-use super::{Form, KeyFileError, Problem, Settings, interpret, parse_bytes};
+use super::{Form, KeyFileError, Listener, Problem, Settings, interpret, parse_bytes};
 
 /// A key that nothing can be said against.
 fn good_key(_: &Path) -> Result<Key, KeyFileError> {
@@ -52,6 +52,12 @@ fn clean(text: &str) -> Settings {
     let (settings, notes) = read(text, Form::Conf).unwrap();
     assert!(notes.is_empty(), "{notes:?}");
     settings
+}
+
+/// The only listener.
+fn only(settings: Settings) -> Listener {
+    let [listener] = <[Listener; 1]>::try_from(settings.listeners).unwrap();
+    listener
 }
 
 fn error(text: &str) -> String {

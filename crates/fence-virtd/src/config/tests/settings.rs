@@ -8,17 +8,17 @@ use super::super::{
     BackendSettings, CpgSettings, Form, ListenerSettings, MulticastSettings, NameMode, SerialMode,
     SerialSettings, TcpSettings,
 };
-use super::{clean, error, read, with_key, with_listener};
+use super::{clean, error, only, read, with_key, with_listener};
 
 fn multicast(keys: &str) -> MulticastSettings {
-    match clean(&with_listener("multicast", keys)).listener {
+    match only(clean(&with_listener("multicast", keys))).settings {
         ListenerSettings::Multicast(settings) => settings,
         other => panic!("{other:?}"),
     }
 }
 
 fn tcp(keys: &str) -> TcpSettings {
-    match clean(&with_listener("tcp", keys)).listener {
+    match only(clean(&with_listener("tcp", keys))).settings {
         ListenerSettings::Tcp(settings) => settings,
         other => panic!("{other:?}"),
     }
@@ -42,7 +42,7 @@ fn defaults_are_those_of_the_original() {
     assert!(!settings.daemon.foreground);
     assert!(!settings.daemon.wait_for_init);
     assert_eq!(settings.daemon.debug, 0);
-    assert!(!settings.access.is_restricted());
+    assert!(!only(settings).access.is_restricted());
     let multicast = multicast("");
     assert_eq!(multicast.address.to_string(), "225.0.0.12");
     assert_eq!(multicast.port, 1229);
@@ -51,7 +51,7 @@ fn defaults_are_those_of_the_original() {
     assert_eq!(multicast.authentication.auth, HashAlgorithm::Sha256);
     assert!(multicast.authentication.key.is_some());
     assert_eq!(tcp("").address.to_string(), "127.0.0.1:1229");
-    let vsock = clean(&with_listener("vsock", "")).listener;
+    let vsock = only(clean(&with_listener("vsock", ""))).settings;
     assert!(matches!(vsock, ListenerSettings::Vsock(vsock) if vsock.port == 1229));
     assert_eq!(uris("").0, ["qemu:///system"]);
 }
@@ -71,7 +71,7 @@ fn empty_sections_mean_defaults_and_crash_nothing() {
         Form::Conf,
     )
     .unwrap();
-    assert!(settings.access.is_restricted());
+    assert!(only(settings).access.is_restricted());
     assert_eq!(notes.len(), 2, "{notes:?}");
     for text in ["", "fence_virtd { }", "groups { }", "listeners { }"] {
         assert!(error(text).contains("fence_virtd"), "{text}");
@@ -107,7 +107,7 @@ fn names_and_choices_are_taken_in_any_case() {
          Listeners { Tcp { PORT = \"7\"; HASH = \"SHA512\"; Family = \"IPv6\"; } }",
     );
     assert!(settings.daemon.foreground);
-    let ListenerSettings::Tcp(tcp) = settings.listener else {
+    let ListenerSettings::Tcp(tcp) = only(settings).settings else {
         panic!()
     };
     assert_eq!(tcp.address, SocketAddr::new("::1".parse().unwrap(), 7));
@@ -218,7 +218,7 @@ fn serial_needs_no_key_and_reads_its_keys() {
         "mode = \"VMchannel\"; path = \"/run/guests\"; uri = \"qemu:///session\";",
     );
     assert!(with_key(&text, None).is_ok_and(|notes| notes.is_empty()));
-    let ListenerSettings::Serial(serial) = clean(&text).listener else {
+    let ListenerSettings::Serial(serial) = only(clean(&text)).settings else {
         panic!()
     };
     assert_eq!(
@@ -259,13 +259,13 @@ fn a_repeated_uri_warns_that_only_the_last_is_used() {
 #[test]
 fn duplicates_anywhere_warn_with_both_lines() {
     let (settings, notes) = read(
-        "fence_virtd { listener = \"multicast\";\nlistener = \"tcp\"; backend = \"libvirt\"; }\n\
+        "fence_virtd { backend = \"cpg\"; listener = \"tcp\";\nbackend = \"libvirt\"; }\n\
          listeners { tcp { port = \"1\"; } }\nlisteners { tcp { hash = \"sha1\"; }\n\
          tcp { port = \"2\"; } }",
         Form::Conf,
     )
     .unwrap();
-    let ListenerSettings::Tcp(tcp) = settings.listener else {
+    let ListenerSettings::Tcp(tcp) = only(settings).settings else {
         panic!()
     };
     assert_eq!(tcp.address.port(), 2);
@@ -273,7 +273,7 @@ fn duplicates_anywhere_warn_with_both_lines() {
     assert_eq!(
         notes,
         [
-            "2:1: 'listener' replaces the value given in line 1",
+            "2:1: 'backend' replaces the value given in line 1",
             "4:1: section 'listeners' replaces all of the one in line 3: join the two",
             "5:1: section 'tcp' replaces all of the one in line 4: join the two",
         ]

@@ -340,12 +340,9 @@ async fn dead_libvirtd_is_a_failure_in_time_and_never_a_success() {
 async fn daemon_that_starts_before_libvirtd_connects_later() {
     let mut libvirtd = Libvirtd::start().await;
     libvirtd.kill();
-    let access = Arc::new(Access::unrestricted());
-    let clock = Clock::start();
-    let backend = LibvirtBackend::new(&[libvirtd.uri()], access, clock);
-    assert!(backend.ready().await.is_err());
+    let rig = Rig::unready(&[libvirtd.uri()], Access::unrestricted());
+    assert!(rig.backend.ready().await.is_err());
     libvirtd.start_again().await;
-    eventually(async || backend.ready().await.is_ok()).await;
-    let rig = Rig { backend, clock };
+    eventually(async || rig.backend.ready().await.is_ok()).await;
     assert_eq!(rig.order(Action::Status, "test").await, SUCCESS);
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fence_proto::access::{Access, Group, GroupMember, GroupSource};
-use fence_proto::{Action, DomainRef, Reply, Source, Uuid};
+use fence_proto::{Action, DomainRef, Reply, Requester, Source, Uuid};
 use virt::domain::Domain;
 
 use super::connection::{Connection, Fault};
@@ -87,6 +87,7 @@ fn transient(name: &str, uuid: Uuid) -> String {
 /// A backend and the clock that its orders go by.
 struct Rig {
     backend: LibvirtBackend,
+    access: Arc<Access>,
     clock: Clock,
 }
 
@@ -96,10 +97,18 @@ impl Rig {
     }
 
     async fn with_access(uris: &[String], access: Access) -> Self {
+        let rig = Self::unready(uris, access);
+        rig.backend.ready().await.unwrap();
+        rig
+    }
+
+    fn unready(uris: &[String], access: Access) -> Self {
         let clock = Clock::start();
-        let backend = LibvirtBackend::new(uris, Arc::new(access), clock);
-        backend.ready().await.unwrap();
-        Self { backend, clock }
+        Self {
+            backend: LibvirtBackend::new(uris, clock),
+            access: Arc::new(access),
+            clock,
+        }
     }
 
     fn task(&self, action: Action, domain: &str) -> Task {
@@ -107,7 +116,10 @@ impl Rig {
         Task {
             action,
             domain: DomainRef::new(domain).unwrap(),
-            source: Source::Ip("127.0.0.1".parse().unwrap()),
+            requester: Requester::new(
+                Source::Ip("127.0.0.1".parse().unwrap()),
+                Arc::clone(&self.access),
+            ),
             seqno: 1,
             start_by: now + Duration::from_secs(8),
             answer_by: now + Duration::from_secs(10),

@@ -150,12 +150,11 @@ fn change(rig: &Rig, uuid: Uuid, place: &Arc<Place>) -> Change {
     Change {
         uuid,
         goal: Goal::Replace,
-        source: Source::Cid(3),
+        requester: Requester::new(Source::Cid(3), Arc::clone(&rig.access)),
         seqno: 1,
         start_by: rig.clock.now(),
         deadline: rig.clock.now(),
         clock: rig.clock,
-        access: Arc::clone(&inner.access),
         common: Arc::clone(&inner.common),
         cancelled: CancelFlag::new(),
         begun: OnceLock::new(),

@@ -177,8 +177,7 @@ async fn where_domains_are_is_looked_up_although_nobody_asks() {
 async fn backend_without_any_hypervisor_says_which_and_why() {
     let dir = Dir::new();
     let uris = [dead(&dir), "nonsense:///x".to_owned()];
-    let access = Arc::new(Access::unrestricted());
-    let backend = LibvirtBackend::new(&uris, access, Clock::start());
+    let backend = LibvirtBackend::new(&uris, Clock::start());
     let message = backend.ready().await.unwrap_err().to_string();
     for uri in &uris {
         assert!(message.contains(uri), "{message}");

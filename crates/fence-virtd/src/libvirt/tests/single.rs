@@ -153,7 +153,8 @@ async fn stranger_gets_an_empty_list_and_is_denied_the_rest() {
         (Action::Off, DENIED),
     ] {
         let mut task = rig.task(action, "a");
-        task.source = Source::Ip("127.0.0.2".parse().unwrap());
+        let stranger = Source::Ip("127.0.0.2".parse().unwrap());
+        task.requester = Requester::new(stranger, Arc::clone(&rig.access));
         assert_eq!(rig.backend.run(task, CancelFlag::new()).await, answer);
     }
     assert!(rig.instance(0, "a").await.is_some());

@@ -12,8 +12,9 @@ use socket2::{InterfaceIndexOrAddress, Socket};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::changes::Changes;
 use super::interfaces::{self, Interface};
-use super::{Group, changes, socket};
+use super::{Group, socket};
 use crate::listener::ListenerError;
 
 /// Changes come in bursts; they are looked at together.
@@ -29,6 +30,8 @@ const SOCKETS_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) struct Membership {
     group: Group,
+    /// The listener's name, for the log.
+    listener: String,
     sockets: Vec<Arc<Socket>>,
     joined: BTreeMap<u32, Joined>,
     /// What could not be joined and was complained about.
@@ -49,10 +52,12 @@ impl Membership {
     /// later, comes out of the receiver.
     pub(super) fn join(
         group: Group,
+        listener: &str,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Arc<Socket>>), ListenerError> {
         let (opened, sockets) = mpsc::unbounded_channel();
         let mut membership = Self {
             group,
+            listener: listener.to_owned(),
             sockets: Vec::new(),
             joined: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -68,14 +73,14 @@ impl Membership {
 
     /// Follows the interfaces for ever.
     pub(super) async fn follow(mut self) {
-        let changed = changes::watch();
+        let mut changes = Changes::watch();
         loop {
             // The first time for what changed before the watch was there.
             if let Err(error) = self.update() {
-                tracing::debug!(%error, "not joined everywhere");
+                tracing::debug!(listener = self.listener, %error, "not joined everywhere");
             }
             tokio::select! {
-                () = changed.notified() => sleep(SETTLE).await,
+                () = changes.happen() => sleep(SETTLE).await,
                 () = sleep(INTERVAL) => {}
             }
         }
@@ -98,6 +103,7 @@ impl Membership {
             (Some(name), None) => Err(ListenerError::NoInterface(name.clone())),
             (None, _) => {
                 tracing::warn!(
+                    listener = self.listener,
                     group = %self.group.address,
                     "no interface is up that can do multicast; listening on the first that comes"
                 );
@@ -189,7 +195,12 @@ impl Membership {
             };
             // There is nothing to leave if the kernel was quicker.
             let _ = self.change(socket, index, Change::Leave);
-            tracing::info!(interface = name, group = %self.group.address, "interface has gone");
+            tracing::info!(
+                listener = self.listener,
+                interface = name,
+                group = %self.group.address,
+                "interface has gone"
+            );
         }
     }
 
@@ -201,6 +212,7 @@ impl Membership {
         };
         self.joined.insert(interface.index, joined);
         tracing::info!(
+            listener = self.listener,
             interface = interface.name,
             group = %self.group.address,
             port = self.group.port,
@@ -222,6 +234,7 @@ impl Membership {
             ""
         };
         tracing::warn!(
+            listener = self.listener,
             interface = interface.name,
             group = %self.group.address,
             "cannot join the group: {error}{cure}"

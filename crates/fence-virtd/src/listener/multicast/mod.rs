@@ -15,16 +15,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use fence_proto::host::{CallBack, ConnectError, Event, Output, Policy, RequestKey, Session};
+use fence_proto::host::{CallBack, ConnectError, Event, Output, RequestKey, Session};
 use fence_proto::{Reason, Source};
 use socket2::Socket;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use self::membership::Membership;
-use self::receiver::Receiver;
+use self::receiver::{Receiver, Receivers};
 use super::{ListenerError, session_random};
-use crate::hub::{Hub, Phase, Place};
+use crate::gate::Gate;
+use crate::hub::{Phase, Place};
 use crate::session::Driver;
 
 /// Where to listen.
@@ -43,7 +44,7 @@ pub struct Group {
 pub struct Multicast {
     membership: Membership,
     sockets: mpsc::UnboundedReceiver<Arc<Socket>>,
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
 }
 
 /// Requests that wait for the event loop. What is more than that will be sent again.
@@ -55,12 +56,12 @@ impl Multicast {
     /// # Errors
     /// [`ListenerError::NoInterface`] if the named interface cannot be had,
     /// [`ListenerError::Socket`] for anything else.
-    pub fn bind(group: Group, policy: Arc<Policy>) -> Result<Self, ListenerError> {
-        let (membership, sockets) = Membership::join(group)?;
+    pub fn bind(group: Group, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+        let (membership, sockets) = Membership::join(group, gate.name())?;
         Ok(Self {
             membership,
             sockets,
-            policy,
+            gate,
         })
     }
 
@@ -68,12 +69,14 @@ impl Multicast {
     ///
     /// # Errors
     /// [`ListenerError::Lost`] if a socket is gone.
-    pub async fn serve(mut self, hub: Arc<Hub>) -> Result<(), ListenerError> {
+    pub async fn serve(mut self) -> Result<(), ListenerError> {
+        let gate = self.gate;
+        let mut receivers = Receivers::default();
         let (requests, mut heard) = mpsc::channel(BACKLOG);
         let (lost, mut losses) = mpsc::channel(1);
         let membership = self.membership.follow();
         tokio::pin!(membership);
-        let mut phase = hub.phase();
+        let mut phase = gate.hub.phase();
         loop {
             tokio::select! {
                 biased;
@@ -81,42 +84,41 @@ impl Multicast {
                 Some(error) = losses.recv() => {
                     return Err(ListenerError::Lost { what: "multicast", error });
                 }
-                Some(socket) = self.sockets.recv() => receiver::start(Receiver {
+                Some(socket) = self.sockets.recv() => receivers.start(Receiver {
                     socket,
-                    policy: Arc::clone(&self.policy),
-                    hub: Arc::clone(&hub),
+                    gate: Arc::clone(&gate),
                     requests: requests.clone(),
                     lost: lost.clone(),
                 })?,
                 () = &mut membership => {}
-                Some(call) = heard.recv() => call_back(&hub, &self.policy, call)?,
+                Some(call) = heard.recv() => call_back(&gate, call)?,
             }
         }
     }
 }
 
 /// The rest of the ladder: fresh, affordable; then the call-back in a task of its own.
-fn call_back(hub: &Arc<Hub>, policy: &Arc<Policy>, call: CallBack) -> Result<(), ListenerError> {
-    let now = hub.clock.now();
-    let key = match hub.with_replay(|replay| replay.begin(now, &call.frame, call.address)) {
+fn call_back(gate: &Arc<Gate>, call: CallBack) -> Result<(), ListenerError> {
+    let now = gate.hub.clock.now();
+    let key = match gate.with_replay(|replay| replay.begin(now, &call.frame, call.address)) {
         Ok(key) => key,
         Err(reason) => {
-            hub.counters.drop(reason, &call.address);
+            gate.turn_away(reason, &call.address);
             return Ok(());
         }
     };
-    match hub.admit(Source::Ip(call.address.ip().to_canonical())) {
+    match gate.hub.admit(Source::Ip(call.address.ip().to_canonical())) {
         Ok(place) => {
             let request = Request {
                 key,
                 random: session_random()?,
             };
-            let task = serve_request(Arc::clone(hub), Arc::clone(policy), request, (call, place));
+            let task = serve_request(Arc::clone(gate), request, (call, place));
             tokio::spawn(task);
         }
         Err(reason) => {
-            hub.with_replay(|replay| replay.finish(now, key, false));
-            hub.counters.drop(reason, &call.address);
+            gate.with_replay(|replay| replay.finish(now, key, false));
+            gate.turn_away(reason, &call.address);
         }
     }
     Ok(())
@@ -130,52 +132,52 @@ struct Request {
 
 /// Calls back, at the next address that the request named if one cannot be connected.
 async fn serve_request(
-    hub: Arc<Hub>,
-    policy: Arc<Policy>,
+    gate: Arc<Gate>,
     request: Request,
     (mut call, mut place): (CallBack, Place),
 ) {
     let Request { key, random } = request;
     let served = loop {
-        let now = hub.clock.now();
+        let now = gate.hub.clock.now();
         let address = call.address;
-        let mut session = Session::calling_back(Arc::clone(&policy), call.clone(), random, now);
-        match connect(&hub, &session, &mut place, address).await {
+        let policy = Arc::clone(gate.policy());
+        let mut session = Session::calling_back(policy, call.clone(), random, now);
+        match connect(&gate, &session, &mut place, address).await {
             Ok(stream) => {
                 let connection = (stream, address);
-                let driver = Driver::new(Arc::clone(&hub), place, session, connection);
+                let driver = Driver::new(Arc::clone(&gate), place, session, connection);
                 break driver.run_connected().await.served();
             }
             Err(event) => {
-                let now = hub.clock.now();
-                let output = hub.with_replay(|replay| session.handle(now, event, replay));
+                let now = gate.hub.clock.now();
+                let output = gate.with_replay(|replay| session.handle(now, event, replay));
                 let Output::Drop(reason) = output else {
                     break false;
                 };
-                hub.counters.drop(reason, &address);
+                gate.turn_away(reason, &address);
                 if !matches!(reason, Reason::CallbackRefused | Reason::CallbackFailed) {
                     break false;
                 }
             }
         }
-        match hub.with_replay(|replay| replay.next_alternate(&key)) {
+        match gate.with_replay(|replay| replay.next_alternate(&key)) {
             Some(next) => call.address = next,
             None => break false,
         }
     };
-    let now = hub.clock.now();
-    hub.with_replay(|replay| replay.finish(now, key, served));
+    let now = gate.hub.clock.now();
+    gate.with_replay(|replay| replay.finish(now, key, served));
 }
 
 /// Connects, or says what the session is to be told instead.
 async fn connect(
-    hub: &Hub,
+    gate: &Gate,
     session: &Session,
     place: &mut Place,
     address: SocketAddr,
 ) -> Result<TcpStream, Event<'static>> {
-    let deadline = hub.clock.instant(session.deadline());
-    let mut phase = hub.phase();
+    let deadline = gate.hub.clock.instant(session.deadline());
+    let mut phase = gate.hub.phase();
     tokio::select! {
         biased;
         connected = TcpStream::connect(address) => {

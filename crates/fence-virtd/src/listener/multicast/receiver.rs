@@ -4,21 +4,22 @@
 //! this keeps up with what a guest can send, and what it drops costs nobody else anything.
 
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fence_proto::Reason;
 use fence_proto::frame::FRAME_LEN;
-use fence_proto::host::{CallBack, Datagram, Policy, datagram};
+use fence_proto::host::{CallBack, Datagram, datagram};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 use nix::sys::time::TimeSpec;
 use socket2::Socket;
 use tokio::sync::mpsc;
 
-use crate::hub::Hub;
+use crate::gate::Gate;
 use crate::listener::{Complaints, ListenerError, socket_is_lost};
 
 /// Enough for a frame and to see that something is longer.
@@ -32,22 +33,46 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Receiver {
     pub(super) socket: Arc<Socket>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) hub: Arc<Hub>,
+    pub(super) gate: Arc<Gate>,
     pub(super) requests: mpsc::Sender<CallBack>,
     /// Told when the socket is lost.
     pub(super) lost: mpsc::Sender<io::Error>,
 }
 
-/// Starts the thread. It ends with the process, or when the socket is lost.
-pub(super) fn start(receiver: Receiver) -> Result<(), ListenerError> {
+/// The threads of one listener. Dropping it ends them and their sockets.
+#[derive(Debug, Default)]
+pub(super) struct Receivers {
+    sockets: Vec<Arc<Socket>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Receivers {
+    /// Starts a thread. It ends when the socket is lost, or with the others.
+    pub(super) fn start(&mut self, receiver: Receiver) -> Result<(), ListenerError> {
+        self.sockets.push(Arc::clone(&receiver.socket));
+        start(receiver, Arc::clone(&self.over))
+    }
+}
+
+impl Drop for Receivers {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        for socket in &self.sockets {
+            // Says ENOTCONN, and wakes the thread that waits in recvmsg all the same.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn start(receiver: Receiver, over: Arc<AtomicBool>) -> Result<(), ListenerError> {
     thread::Builder::new()
         .name("multicast".to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            let error = receiver.run();
-            // One loss is enough; and nobody listens if the daemon is ending.
-            let _ = receiver.lost.try_send(error);
+            if let Some(error) = receiver.run(&over) {
+                // One loss is enough; and nobody listens if the daemon is ending.
+                let _ = receiver.lost.try_send(error);
+            }
         })
         .map(drop)
         .map_err(|error| ListenerError::Socket {
@@ -63,14 +88,18 @@ struct Received {
 }
 
 impl Receiver {
-    fn run(&self) -> io::Error {
+    fn run(&self, over: &AtomicBool) -> Option<io::Error> {
         let mut buffer = [0; BUFFER];
         let mut control = nix::cmsg_space!(TimeSpec);
-        let mut complaints = Complaints::default();
+        let mut complaints = Complaints::of(self.gate.name());
         loop {
-            match receive(&self.socket, &mut buffer, &mut control) {
+            let received = receive(&self.socket, &mut buffer, &mut control);
+            if over.load(Ordering::Acquire) {
+                return None;
+            }
+            match received {
                 Ok(received) => self.sift(buffer.get(..received.len).unwrap_or(&buffer), &received),
-                Err(error) if socket_is_lost(&error) => return error,
+                Err(error) if socket_is_lost(&error) => return Some(error),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     complaints.say("receiving a datagram", &error);
@@ -85,14 +114,14 @@ impl Receiver {
             .from
             .unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let age = received.age;
-        let now = self.hub.clock.now();
-        match datagram(&self.policy, now, Datagram { bytes, from, age }) {
+        let now = self.gate.hub.clock.now();
+        match datagram(self.gate.policy(), now, Datagram { bytes, from, age }) {
             Ok(call) => {
                 if self.requests.try_send(call).is_err() {
-                    self.hub.counters.drop(Reason::TotalLimit, &from);
+                    self.gate.turn_away(Reason::TotalLimit, &from);
                 }
             }
-            Err(reason) => self.hub.counters.drop(reason, &from),
+            Err(reason) => self.gate.turn_away(reason, &from),
         }
     }
 }
