@@ -2,10 +2,9 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::Arc;
 
 use fence_proto::host::Answer;
-use fence_proto::{Access, Action, DomainIdentity, DomainRef, Moment, Source, Uuid};
+use fence_proto::{Action, DomainIdentity, DomainRef, Moment, Requester, Uuid};
 
 /// Two clocks at one moment: one that never goes back, for waiting, and the wall's, for comparing a
 /// departure with a proof of fencing and for nothing else.
@@ -88,10 +87,8 @@ pub struct Request {
     pub action: Action,
     /// To which domain, as the agent called it.
     pub domain: DomainRef,
-    /// Who asks: the subject of the groups.
-    pub source: Source,
-    /// The groups of the listener that it came in by.
-    pub access: Arc<Access>,
+    /// Who asks, with the groups of the listener that it came in by.
+    pub requester: Requester,
     /// After this moment nothing of it may be begun.
     pub start_by: Moment,
     /// By this moment it must be answered.
