@@ -37,7 +37,7 @@ lab_run() {
     ip netns del "fence$$probe"
 
     local target=${CARGO_TARGET_DIR:-target}
-    cargo build --quiet -p fence-lab
+    cargo build --quiet -p "${LAB_PACKAGE:-fence-lab}"
     if [ "${FENCE_HOST:-}" != c ] && [ -z "${FENCE_VIRTD:-}" ]; then
         cargo build --quiet -p fence-virtd
     fi
