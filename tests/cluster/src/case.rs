@@ -1,7 +1,7 @@
 //! What a case is: the cluster is brought into a state, something is asked, and the answer is held
 //! against what became of the domain.
 
-use fence_lab::agent::Running;
+use fence_lab::agent::{Answer, Running};
 use fence_lab::{Side, Verdict};
 
 use crate::cluster::Cluster;
@@ -57,6 +57,10 @@ pub(crate) struct Ask {
     pub(crate) domain: Domain,
     /// Happens while the agent waits.
     pub(crate) during: Option<fn(&mut Cluster, &Running) -> Verdict>,
+    /// What else must hold for ours, of what the agent printed.
+    pub(crate) output: Option<fn(&Answer) -> Verdict>,
+    /// Nobody is left who could answer: the agent's own time-out is the answer.
+    pub(crate) unanswered: bool,
     /// What the original answers.
     pub(crate) c: Recorded,
     /// What is allowed to ours.
@@ -155,6 +159,8 @@ pub(crate) const fn ask(
         target: VM1.name,
         domain: VM1,
         during: None,
+        output: None,
+        unanswered: false,
         c,
         ours,
     }
@@ -176,6 +182,18 @@ impl Ask {
     /// The same request with another word for the domain.
     pub(crate) const fn naming(mut self, target: &'static str) -> Self {
         self.target = target;
+        self
+    }
+
+    /// The same request, with a look at what the agent prints.
+    pub(crate) const fn printing(mut self, check: fn(&Answer) -> Verdict) -> Self {
+        self.output = Some(check);
+        self
+    }
+
+    /// The same request that nobody is left to answer.
+    pub(crate) const fn at_the_agents_time_out(mut self) -> Self {
+        self.unanswered = true;
         self
     }
 

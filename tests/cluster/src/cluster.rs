@@ -12,7 +12,7 @@ use crate::disk::Disk;
 use crate::fabric::Fabric;
 use crate::guest::Image;
 use crate::host::{Host, PATIENCE, Service};
-use crate::names::HostId;
+use crate::names::{Domain, HostId};
 use crate::procs;
 use crate::virtd::Settings;
 
@@ -22,8 +22,6 @@ const AGENT_LIMIT: Duration = Duration::from_secs(45);
 /// The whole lab.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    /// The cables.
-    pub(crate) fabric: Fabric,
     /// What guests are booted from.
     pub(crate) image: Image,
     /// Where the lab's files are.
@@ -34,6 +32,8 @@ pub(crate) struct Cluster {
     hosts: [Host; 3],
     settings: [Settings; 3],
     background: Vec<Process>,
+    /// The cables. Behind the hosts: they lose power before their networks are removed.
+    pub(crate) fabric: Fabric,
 }
 
 impl Cluster {
@@ -94,9 +94,16 @@ impl Cluster {
         &self.hosts
     }
 
+    /// What the daemons were started with.
+    pub(crate) const fn settings(&self) -> &[Settings; 3] {
+        &self.settings
+    }
+
     /// Whose daemon is on a host.
     pub(crate) fn side(&self, id: HostId) -> Side {
-        self.settings.get(id.index()).map_or(Side::Ours, |settings| settings.side)
+        self.settings
+            .get(id.index())
+            .map_or(Side::Ours, |settings| settings.side)
     }
 
     /// Keeps a process that goes on by itself until the case is over.
@@ -136,7 +143,10 @@ impl Cluster {
         self.fabric.hearers(hearers)?;
         let program = self.programs.xvm(self.agent);
         let mut command = self.fabric.agent.command(&program.to_string_lossy());
-        command.arg("-k").arg(self.directory.join("key")).args(["-o", action]);
+        command
+            .arg("-k")
+            .arg(self.directory.join("key"))
+            .args(["-o", action]);
         command.args(["-t", &seconds.to_string()]);
         if !domain.is_empty() {
             command.args(["-H", domain]);
@@ -209,14 +219,36 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until a host sees so many daemons in the group.
+    pub(crate) fn wait_for_members(&self, id: HostId, count: usize) -> Verdict {
+        let what = format!("{count} daemons in the group as {id} sees it");
+        wait::until(&what, PATIENCE, || self.host(id).group_members() == count)
+    }
+
+    /// Waits until a domain beats somewhere.
+    pub(crate) fn wait_for_beat(&self, domain: Domain) -> Verdict {
+        let sight = self.look(domain, true);
+        ensure!(
+            sight.beating.len() == 1,
+            "{} should run, but {sight}",
+            domain.name
+        );
+        Ok(())
+    }
+
     /// Waits until all daemons are in one group and listen.
     pub(crate) fn wait_for_group(&self) -> Verdict {
         for host in &self.hosts {
             let what = format!("three daemons in the group as {} sees it", host.id);
             // What a C daemon does not reach in three seconds it never reaches.
-            let c = self.settings.iter().any(|settings| settings.side == Side::C);
+            let c = self
+                .settings
+                .iter()
+                .any(|settings| settings.side == Side::C);
             let limit = if c { Duration::from_secs(3) } else { PATIENCE };
-            wait::until(&what, limit, || host.group_members() == 3 && host.virtd_listens())
+            wait::until(&what, limit, || {
+                host.group_members() == 3 && host.virtd_listens()
+            })
             .map_err(|failure| failure.with(&host.tail(Service::Virtd)))?;
         }
         Ok(())
@@ -233,7 +265,10 @@ impl Cluster {
         for attempt in 1.. {
             let healthy = self.wait_for_group().and_then(|()| self.wait_for_answers());
             let Err(failure) = healthy else { break };
-            let c = self.settings.iter().any(|settings| settings.side == Side::C);
+            let c = self
+                .settings
+                .iter()
+                .any(|settings| settings.side == Side::C);
             // A C daemon that lost its start-up race, or its corosync, stays as it is for good.
             if !c || attempt == 20 {
                 return Err(failure.at("the cluster does not get healthy"));
@@ -253,6 +288,12 @@ impl Cluster {
             host.start_virtd(settings, &self.programs)?;
         }
         Ok(())
+    }
+
+    /// Stops the daemon of a host and starts it again.
+    pub(crate) fn restart_daemon(&mut self, id: HostId) -> Verdict {
+        self.host(id).stop(Service::Virtd)?;
+        self.start_daemon(id)
     }
 
     /// Starts the daemon of a host again, with the settings that it had.
@@ -313,18 +354,36 @@ impl Cluster {
         let said = wait::until("", limit, || {
             let agent = self.ask_within("status", domain, &[via], 3);
             let answer = agent.and_then(|agent| self.finish(agent));
-            last = answer.as_ref().map_or_else(|failure| failure.text().to_owned(), Answer::describe);
+            last = answer
+                .as_ref()
+                .map_or_else(|failure| failure.text().to_owned(), Answer::describe);
             answer.is_ok_and(|answer| answer.code == 0)
         });
         if said.is_ok() {
             return Ok(());
         }
-        fail!("{via} does not say that {domain} is on: {last}\n{}", self.logs());
+        fail!(
+            "{via} does not say that {domain} is on: {last}\n{}",
+            self.logs()
+        );
+    }
+
+    /// All daemons' logs.
+    pub(crate) fn logs_of_all(&self) -> String {
+        let logs = self
+            .hosts
+            .iter()
+            .map(|host| host.disk.read(&Service::Virtd.log()));
+        logs.collect()
     }
 
     /// The ends of all daemons' logs.
     pub(crate) fn logs(&self) -> String {
-        let tails: Vec<_> = self.hosts.iter().map(|host| host.tail(Service::Virtd)).collect();
+        let tails: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| host.tail(Service::Virtd))
+            .collect();
         tails.join("\n")
     }
 }

@@ -19,7 +19,10 @@ impl Disk {
     pub(crate) fn new(root: &Path, id: HostId, key: &[u8]) -> Result<Self, Failure> {
         let disk = Self(root.to_owned());
         disk.write("etc/hosts", &hosts_file())?;
-        disk.write("etc/machine-id", &format!("{:032x}\n", 0xfe_ce00_u32 + u32::from(id.node())))?;
+        disk.write(
+            "etc/machine-id",
+            &format!("{:032x}\n", 0xfe_ce00_u32 + u32::from(id.node())),
+        )?;
         disk.write("etc/libvirt/libvirtd.conf", &libvirtd_conf(id))?;
         disk.write("etc/libvirt/qemu.conf", &qemu_conf(id))?;
         disk.write("etc/corosync/corosync.conf", &corosync_conf())?;

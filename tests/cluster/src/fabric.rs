@@ -53,14 +53,18 @@ impl Fabric {
 
     /// Cuts a host's cable to the other hosts, or mends it.
     pub(crate) fn connect_cluster(&self, id: HostId, connected: bool) -> Verdict {
-        self.switch
-            .ip(&format!("link set cl-{id} {}\n", word(connected, "up", "down")))
+        self.switch.ip(&format!(
+            "link set cl-{id} {}\n",
+            word(connected, "up", "down")
+        ))
     }
 
     /// Cuts a host's cable to the guests, or mends it.
     pub(crate) fn connect_guests(&self, id: HostId, connected: bool) -> Verdict {
-        self.switch
-            .ip(&format!("link set gu-{id} {}\n", word(connected, "up", "down")))
+        self.switch.ip(&format!(
+            "link set gu-{id} {}\n",
+            word(connected, "up", "down")
+        ))
     }
 
     /// Decides which hosts hear multicast requests.
@@ -83,13 +87,30 @@ const fn word(condition: bool, yes: &'static str, no: &'static str) -> &'static 
 fn host_namespace(switch: &Namespace, prefix: &str, id: HostId) -> Result<Namespace, Failure> {
     let made = Namespace::new(&format!("{prefix}-{id}"))?;
     let cable = format!("cl-{id}");
-    plug(switch, "cluster", &cable, &made, "eth0", &id.cluster_address())?;
+    plug(
+        switch,
+        "cluster",
+        &cable,
+        &made,
+        "eth0",
+        &id.cluster_address(),
+    )?;
     let cable = format!("gu-{id}");
-    plug(switch, "guests", &cable, &made, GUEST_INTERFACE, &id.guest_address())?;
+    plug(
+        switch,
+        "guests",
+        &cable,
+        &made,
+        GUEST_INTERFACE,
+        &id.guest_address(),
+    )?;
     Ok(made)
 }
 
-#[expect(clippy::too_many_arguments, reason = "two ends of a cable, each with a name and a place")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "two ends of a cable, each with a name and a place"
+)]
 fn plug(
     switch: &Namespace,
     bridge: &str,

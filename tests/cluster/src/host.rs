@@ -85,8 +85,13 @@ impl Host {
         command.arg(format!("--net=/run/netns/{}", self.namespace));
         command.args(["unshare", "-m", "-u", "-i", "-p", "--fork", "--kill-child"]);
         command.args(["--mount-proc", "--propagation", "private"]);
-        command.arg(&self.script).arg(self.id.name()).arg(self.disk.root());
-        command.arg(std::env::current_exe()?).arg(crate::reaper::ARGUMENT);
+        command
+            .arg(&self.script)
+            .arg(self.id.name())
+            .arg(self.disk.root());
+        command
+            .arg(std::env::current_exe()?)
+            .arg(crate::reaper::ARGUMENT);
         command.stdin(std::process::Stdio::null());
         let launcher = Process::spawn(command, "power", self.disk.root())?;
         let what = format!("pid 1 of {}", self.id);
@@ -118,7 +123,9 @@ impl Host {
     /// Its pid 1, as the machine sees it.
     pub(crate) fn init(&self) -> Result<Pid, Failure> {
         let power = self.power.as_ref();
-        power.map(|power| power.init).ok_or_else(|| Failure::new(format!("{} is off", self.id)))
+        power
+            .map(|power| power.init)
+            .ok_or_else(|| Failure::new(format!("{} is off", self.id)))
     }
 
     /// A command that will run inside, for ten seconds at most.
@@ -148,9 +155,16 @@ impl Host {
             fail!("{} on {} was not started: {text}", service.name(), self.id);
         };
         let init = self.init()?;
-        let found = procs::of_host(init).into_iter().find(|proc| proc.inner == inner);
+        let found = procs::of_host(init)
+            .into_iter()
+            .find(|proc| proc.inner == inner);
         let Some(found) = found else {
-            fail!("{} on {} ended at once:\n{}", service.name(), self.id, self.tail(service));
+            fail!(
+                "{} on {} ended at once:\n{}",
+                service.name(),
+                self.id,
+                self.tail(service)
+            );
         };
         if let Some(slot) = self.slot(service) {
             *slot = Some(found.pid);
@@ -184,7 +198,9 @@ impl Host {
         };
         procs::signal(pid, Signal::SIGCONT)?;
         procs::signal(pid, Signal::SIGTERM)?;
-        let ended = wait::until("the end", Duration::from_secs(3), || self.pid(service).is_none());
+        let ended = wait::until("the end", Duration::from_secs(3), || {
+            self.pid(service).is_none()
+        });
         if ended.is_err() {
             procs::signal(pid, Signal::SIGKILL)?;
         }

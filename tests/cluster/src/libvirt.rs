@@ -30,7 +30,10 @@ impl Host {
 
     /// Runs virsh, for ten seconds at most.
     pub(crate) fn virsh(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let output = self.virsh_command(&["timeout", "10"])?.args(arguments).output()?;
+        let output = self
+            .virsh_command(&["timeout", "10"])?
+            .args(arguments)
+            .output()?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -81,7 +84,9 @@ impl Host {
         let moving = wait::until("the migration to be under way", PATIENCE, || {
             to.qemu(domain).is_some()
                 && to.state(domain).as_deref() == Some("paused")
-                && self.virsh(&["domjobinfo", domain.uuid]).is_ok_and(|info| is_moving(&info))
+                && self
+                    .virsh(&["domjobinfo", domain.uuid])
+                    .is_ok_and(|info| is_moving(&info))
         });
         moving.map_err(|failure| failure.with(&job.tail()))?;
         Ok(job)
@@ -95,7 +100,13 @@ impl Host {
         options: &[&str],
     ) -> Result<Process, Failure> {
         let mut command = self.virsh_command(&[])?;
-        command.args(["migrate", "--live", "--p2p", "--persistent", "--undefinesource"]);
+        command.args([
+            "migrate",
+            "--live",
+            "--p2p",
+            "--persistent",
+            "--undefinesource",
+        ]);
         command.args(options).arg(domain.uuid);
         command.arg(format!("qemu+tcp://{}/system", to.cluster_address()));
         Process::spawn(command, "migrate", &self.disk.path("log"))

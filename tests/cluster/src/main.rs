@@ -81,7 +81,10 @@ fn run_all(options: &Options, directory: &Path, report: &Report) -> Verdict {
     for round in 0..options.rounds {
         let work = Work {
             options,
-            cases: cases::all().into_iter().filter(|case| options.selects(case)).collect(),
+            cases: cases::all()
+                .into_iter()
+                .filter(|case| options.selects(case))
+                .collect(),
             next: AtomicUsize::new(0),
             rows: Mutex::new(Vec::new()),
             programs: programs.clone(),
@@ -104,7 +107,12 @@ fn run_all(options: &Options, directory: &Path, report: &Report) -> Verdict {
 
 fn worker(work: &Work<'_>, name: &str) {
     let started = Instant::now();
-    let made = Cluster::new(&work.directory.join(name), &net::unique(), &work.programs, work.options.agent);
+    let made = Cluster::new(
+        &work.directory.join(name),
+        &net::unique(),
+        &work.programs,
+        work.options.agent,
+    );
     let mut cluster = match made {
         Ok(cluster) => cluster,
         Err(failure) => return refuse(work, failure),
@@ -123,7 +131,10 @@ fn worker(work: &Work<'_>, name: &str) {
         }
         work.report.add(&group);
         if index == 0 {
-            group.note(&format!("{:.1} s from nothing", started.elapsed().as_secs_f32()));
+            group.note(&format!(
+                "{:.1} s from nothing",
+                started.elapsed().as_secs_f32()
+            ));
         }
     }
 }

@@ -89,7 +89,9 @@ fn read(pid: Pid) -> Option<Proc> {
         return None;
     }
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let ids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
     let inner = ids.split_whitespace().next_back()?.parse().ok()?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let command = String::from_utf8_lossy(&command).replace('\0', " ");

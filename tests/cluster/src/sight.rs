@@ -35,15 +35,28 @@ impl Sight {
 impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |ids: &[HostId]| {
-            let names: Vec<_> = ids.iter().map(|id| id.name().trim_start_matches("host-")).collect();
+            let names: Vec<_> = ids
+                .iter()
+                .map(|id| id.name().trim_start_matches("host-"))
+                .collect();
             names.join("+")
         };
-        let idle: Vec<_> = self.qemu.iter().filter(|id| !self.beating.contains(id)).copied().collect();
+        let idle: Vec<_> = self
+            .qemu
+            .iter()
+            .filter(|id| !self.beating.contains(id))
+            .copied()
+            .collect();
         match (self.beating.is_empty(), idle.is_empty()) {
             (true, true) => f.write_str("gone"),
             (false, true) => write!(f, "runs on {}", names(&self.beating)),
             (true, false) => write!(f, "stands still on {}", names(&idle)),
-            (false, false) => write!(f, "runs on {}, waits on {}", names(&self.beating), names(&idle)),
+            (false, false) => write!(
+                f,
+                "runs on {}, waits on {}",
+                names(&self.beating),
+                names(&idle)
+            ),
         }
     }
 }
@@ -51,7 +64,10 @@ impl fmt::Display for Sight {
 impl Cluster {
     /// Hosts that have a QEMU process of a domain this moment.
     pub(crate) fn copies(&self, domain: Domain) -> Vec<HostId> {
-        let with = self.hosts().iter().filter(|host| host.qemu(domain).is_some());
+        let with = self
+            .hosts()
+            .iter()
+            .filter(|host| host.qemu(domain).is_some());
         with.map(|host| host.id).collect()
     }
 

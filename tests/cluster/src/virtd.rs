@@ -33,7 +33,8 @@ impl Settings {
     }
 
     fn text(&self) -> String {
-        let mut text = String::from("fence_virtd {\n\tlistener = \"multicast\";\n\tbackend = \"cpg\";\n");
+        let mut text =
+            String::from("fence_virtd {\n\tlistener = \"multicast\";\n\tbackend = \"cpg\";\n");
         if self.side == Side::C {
             let _ = writeln!(text, "\tmodule_path = \"{C_MODULES}\";");
         }

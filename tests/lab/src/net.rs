@@ -153,7 +153,10 @@ impl Drop for Namespace {
         if let Ok(pids) = pids {
             for pid in String::from_utf8_lossy(&pids.stdout).split_whitespace() {
                 // Only processes that were started in this namespace, which is ours alone.
-                let _ = Command::new("kill").args(["-KILL", pid]).status();
+                let _ = Command::new("kill")
+                    .args(["-KILL", pid])
+                    .stderr(Stdio::null())
+                    .status();
             }
         }
         let _ = ip(&["netns", "del", &self.name]);

@@ -1,8 +1,23 @@
 //! The cases, in the table's order.
 
+mod daemons;
 mod healthy;
+mod libvirt;
+mod membership;
+mod migration;
+mod mixed;
+mod records;
+mod starts;
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use fence_lab::agent::Running;
+use fence_lab::{Verdict, wait};
 
 use crate::case::Case;
+use crate::host::PATIENCE;
 use crate::names::HostId;
 
 /// Only the host that has `vm1`.
@@ -16,5 +31,30 @@ const EVERY: &[HostId] = &HostId::ALL;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
-    [healthy::CASES].concat()
+    [
+        healthy::CASES,
+        daemons::CASES,
+        membership::CASES,
+        libvirt::CASES,
+        records::CASES,
+        migration::CASES,
+        starts::CASES,
+        mixed::CASES,
+    ]
+    .concat()
+}
+
+/// Waits until a host has called the agent back, and gives the request the moment that it takes from
+/// there to the other hosts.
+fn under_way(agent: &Running) -> Verdict {
+    let table = format!("/proc/{}/net/tcp", agent.process.pid());
+    wait::until("a host to call the agent back", PATIENCE, || {
+        // Port 1229, established.
+        let sockets = fs::read_to_string(&table).unwrap_or_default();
+        sockets
+            .lines()
+            .any(|line| line.contains(":04CD ") && line.contains(" 01 "))
+    })?;
+    thread::sleep(Duration::from_millis(500));
+    Ok(())
 }
