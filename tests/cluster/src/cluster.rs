@@ -13,8 +13,8 @@ use crate::fabric::Fabric;
 use crate::guest::Image;
 use crate::host::{Host, PATIENCE, Service};
 use crate::names::{Domain, HostId};
-use crate::procs;
 use crate::virtd::Settings;
+use crate::{pacemaker, procs};
 
 /// An agent that has not ended by then never will: its own time-out is 30 s.
 const AGENT_LIMIT: Duration = Duration::from_secs(45);
@@ -54,6 +54,7 @@ impl Cluster {
         let fabric = Fabric::new(prefix)?;
         let [a, b, c] = HostId::ALL.map(|id| {
             let disk = Disk::new(&directory.join(id.name()), id, &key)?;
+            pacemaker::install_agent(&disk, directory)?;
             let namespace = fabric.host(id).name().to_owned();
             Ok::<_, Failure>(Host::new(id, disk, namespace, script.clone()))
         });
@@ -104,6 +105,12 @@ impl Cluster {
         self.settings
             .get(id.index())
             .map_or(Side::Ours, |settings| settings.side)
+    }
+
+    fn target(&self, via: HostId, domain: Domain) -> &'static str {
+        self.settings
+            .get(via.index())
+            .map_or(domain.name, |settings| settings.target(domain))
     }
 
     /// Keeps a process that goes on by itself until the case is over.
@@ -275,7 +282,7 @@ impl Cluster {
             }
             self.restart_daemons(Some(Side::C))?;
         }
-        Ok(())
+        self.wait_for_beats()
     }
 
     /// Restarts every daemon, or those of one side.
@@ -332,6 +339,19 @@ impl Cluster {
         host.virsh(&["start", own.uuid]).map(drop)
     }
 
+    /// Waits until every guest beats: one that is still booting has nothing that could be lost.
+    fn wait_for_beats(&self) -> Verdict {
+        for id in HostId::ALL {
+            let sight = self.look(id.domain(), true);
+            ensure!(
+                sight.beating == [id],
+                "{} should run on {id}, but {sight}",
+                id.domain().name
+            );
+        }
+        Ok(())
+    }
+
     /// Waits until each daemon tells the status of every domain.
     fn wait_for_answers(&self) -> Verdict {
         for host in &self.hosts {
@@ -341,7 +361,8 @@ impl Cluster {
         }
         for id in HostId::ALL {
             for owner in HostId::ALL {
-                self.wait_for_status(owner.domain().name, id)?;
+                let target = self.target(id, owner.domain());
+                self.wait_for_status(target, id)?;
             }
         }
         self.fabric.hearers(&HostId::ALL)

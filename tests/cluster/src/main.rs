@@ -17,6 +17,7 @@ mod host;
 mod libvirt;
 mod names;
 mod options;
+mod pacemaker;
 mod procs;
 mod reaper;
 mod run;

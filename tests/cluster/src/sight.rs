@@ -86,9 +86,11 @@ impl Cluster {
                 .filter(|(host, before)| qemu.contains(&host.id) && beat(host, domain) != **before)
                 .map(|(host, _)| host.id)
                 .collect();
-            if qemu.is_empty() || !beating.is_empty() {
-                // A twin that was started with the first to beat is not far behind it.
-                limit = limit.min(start.elapsed() + SILENCE);
+            if qemu.is_empty() {
+                limit = limit.min(SILENCE);
+            } else if booting && !beating.is_empty() && !self.another_boots(domain, &qemu, &beating)
+            {
+                return Sight { qemu, beating };
             }
             let settled = beating.len() == qemu.len() && (!booting || !beating.is_empty());
             if settled || start.elapsed() > limit {
@@ -96,6 +98,12 @@ impl Cluster {
             }
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// A copy that libvirt calls running, although it has not beaten yet.
+    fn another_boots(&self, domain: Domain, qemu: &[HostId], beating: &[HostId]) -> bool {
+        let mut others = qemu.iter().filter(|id| !beating.contains(id));
+        others.any(|id| self.host(*id).state(domain).as_deref() == Some("running"))
     }
 }
 

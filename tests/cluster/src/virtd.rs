@@ -8,6 +8,7 @@ use fence_lab::{Programs, Side, Verdict};
 
 use crate::fabric::GUEST_INTERFACE;
 use crate::host::{Host, Service};
+use crate::names::Domain;
 
 /// Where the packaged C daemon keeps its plug-ins.
 const C_MODULES: &str = "/usr/lib/x86_64-linux-gnu/fence-virt";
@@ -29,6 +30,19 @@ impl Settings {
         Self {
             side,
             cpg: Vec::new(),
+        }
+    }
+
+    /// What an agent must call a domain: a C daemon knows it by one of its names only.
+    pub(crate) fn target(&self, domain: Domain) -> &'static str {
+        let by_uuid = self
+            .cpg
+            .iter()
+            .any(|(key, value)| *key == "name_mode" && value == "uuid");
+        if self.side == Side::C && by_uuid {
+            domain.uuid
+        } else {
+            domain.name
         }
     }
 

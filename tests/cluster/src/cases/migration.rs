@@ -164,7 +164,8 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn migrate(cluster: &mut Cluster) -> Verdict {
+/// Starts it; it goes on by itself until the case is over.
+pub(super) fn migrate(cluster: &mut Cluster) -> Verdict {
     let job = cluster
         .host(HostId::A)
         .migrate_slowly(VM1, cluster.host(HostId::B))?;

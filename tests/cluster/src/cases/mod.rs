@@ -6,6 +6,7 @@ mod libvirt;
 mod membership;
 mod migration;
 mod mixed;
+mod proof;
 mod records;
 mod starts;
 
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Case> {
         migration::CASES,
         starts::CASES,
         mixed::CASES,
+        proof::CASES,
     ]
     .concat()
 }
