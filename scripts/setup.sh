@@ -17,6 +17,8 @@ test=(
     libvirt-daemon-system libvirt-clients # a libvirtd that runs as root; virsh
     systemd                               # systemd-analyze: checks the unit file
     qemu-system-x86 busybox-static        # guests, emulated: no KVM needed
+    corosync                              # the cluster of three hosts
+    pacemaker pacemaker-cli-utils         # fences one of them
 )
 
 case "${1:-}" in
@@ -57,6 +59,14 @@ if ((${#missing[@]})); then
             # shellcheck disable=SC1091 # every Debian has it
             extra=(--allow-downgrades "qemu-utils/$(. /etc/os-release && echo "$VERSION_CODENAME")")
         fi
+    fi
+    # None of these is wanted as a service of this machine: the tests start their own.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
+        "${sudo[@]}" chmod 755 $policy
+        # shellcheck disable=SC2064 # as it is now
+        trap "${sudo[*]} rm -f $policy" EXIT
     fi
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" "${extra[@]}" >/dev/null

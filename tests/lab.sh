@@ -12,7 +12,7 @@ lab_needs() {
 # Removes every namespace of this run and what runs in it.
 lab_clean() {
     local namespace pids
-    for namespace in $(ip netns list | awk -v prefix="$FENCE_LAB_PREFIX" 'index($1, prefix) == 1 { print $1 }'); do
+    for namespace in $(ip netns list | awk -v prefix="${FENCE_LAB_PREFIX}x" 'index($1, prefix) == 1 { print $1 }'); do
         pids=$(ip netns pids "$namespace")
         # shellcheck disable=SC2086 # a list of numbers
         [ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true

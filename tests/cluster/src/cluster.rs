@@ -13,8 +13,8 @@ use crate::fabric::Fabric;
 use crate::guest::Image;
 use crate::host::{Host, PATIENCE, Service};
 use crate::names::{Domain, HostId};
+use crate::pacemaker;
 use crate::virtd::Settings;
-use crate::{pacemaker, procs};
 
 /// An agent that has not ended by then never will: its own time-out is 30 s.
 const AGENT_LIMIT: Duration = Duration::from_secs(45);
@@ -107,7 +107,8 @@ impl Cluster {
             .map_or(Side::Ours, |settings| settings.side)
     }
 
-    fn target(&self, via: HostId, domain: Domain) -> &'static str {
+    /// What an agent must call a domain when it asks this host.
+    pub(crate) fn target(&self, via: HostId, domain: Domain) -> &'static str {
         self.settings
             .get(via.index())
             .map_or(domain.name, |settings| settings.target(domain))
@@ -128,6 +129,11 @@ impl Cluster {
     pub(crate) fn power_off(&mut self, id: HostId) -> Verdict {
         self.cut(id)?;
         self.host_mut(id).power_off()
+    }
+
+    /// All hosts lose power: nothing of what went wrong is left in memory.
+    pub(crate) fn switch_off(&mut self) -> Verdict {
+        HostId::ALL.iter().try_for_each(|id| self.power_off(*id))
     }
 
     /// Starts an agent whose request only `hearers` hear.
@@ -176,39 +182,6 @@ impl Cluster {
         agent.finish(AGENT_LIMIT)
     }
 
-    /// Makes the cluster whole: power, cables, daemons. Domains are left as they are.
-    ///
-    /// Daemons that live are only restarted for other settings, and those of C that cannot come back
-    /// by themselves.
-    pub(crate) fn recover(&mut self, wanted: &[Settings; 3]) -> Verdict {
-        for id in HostId::ALL {
-            self.fabric.connect_cluster(id, true)?;
-            self.fabric.connect_guests(id, true)?;
-            let host = self.host_mut(id);
-            if !host.is_on() {
-                host.power_on()?;
-            }
-            host.resume()?;
-            host.start_corosync()?;
-            host.start_libvirtd()?;
-        }
-        self.fabric.hearers(&HostId::ALL)?;
-        for host in &self.hosts {
-            host.wait_for_libvirtd()?;
-        }
-        self.wait_for_quorum()?;
-        for (host, wanted) in self.hosts.iter_mut().zip(wanted) {
-            let settings = self.settings.get_mut(host.id.index());
-            let Some(settings) = settings else { continue };
-            if host.pid(Service::Virtd).is_none() || settings != wanted {
-                host.stop(Service::Virtd)?;
-                host.start_virtd(wanted, &self.programs)?;
-                settings.clone_from(wanted);
-            }
-        }
-        Ok(())
-    }
-
     /// Waits until every corosync sees all hosts.
     pub(crate) fn wait_for_quorum(&self) -> Verdict {
         self.wait_for_nodes(&HostId::ALL)
@@ -243,46 +216,21 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until all daemons are in one group and listen.
-    pub(crate) fn wait_for_group(&self) -> Verdict {
-        for host in &self.hosts {
-            let what = format!("three daemons in the group as {} sees it", host.id);
-            // What a C daemon does not reach in three seconds it never reaches.
-            let c = self
-                .settings
-                .iter()
-                .any(|settings| settings.side == Side::C);
-            let limit = if c { Duration::from_secs(3) } else { PATIENCE };
-            wait::until(&what, limit, || {
-                host.group_members() == 3 && host.virtd_listens()
-            })
-            .map_err(|failure| failure.with(&host.tail(Service::Virtd)))?;
-        }
-        Ok(())
+    /// Ends what was kept.
+    pub(crate) fn forget_background(&mut self) {
+        self.background.clear();
     }
 
-    /// Makes everything as it was at the start: a domain on each host, and daemons that answer for
-    /// every domain wherever they are asked.
-    pub(crate) fn heal(&mut self, wanted: &[Settings; 3]) -> Verdict {
-        self.background.clear();
-        self.recover(wanted)?;
-        for id in HostId::ALL {
-            self.tidy(id)?;
+    /// Sees to it that a host's daemon runs with these settings.
+    pub(crate) fn run_daemon(&mut self, id: HostId, wanted: &Settings) -> Verdict {
+        let runs = self.host(id).pid(Service::Virtd).is_some();
+        if runs && self.settings.get(id.index()) == Some(wanted) {
+            return Ok(());
         }
-        for attempt in 1.. {
-            let healthy = self.wait_for_group().and_then(|()| self.wait_for_answers());
-            let Err(failure) = healthy else { break };
-            let c = self
-                .settings
-                .iter()
-                .any(|settings| settings.side == Side::C);
-            // A C daemon that lost its start-up race, or its corosync, stays as it is for good.
-            if !c || attempt == 20 {
-                return Err(failure.at("the cluster does not get healthy"));
-            }
-            self.restart_daemons(Some(Side::C))?;
+        if let Some(settings) = self.settings.get_mut(id.index()) {
+            settings.clone_from(wanted);
         }
-        self.wait_for_beats()
+        self.restart_daemon(id)
     }
 
     /// Restarts every daemon, or those of one side.
@@ -310,62 +258,6 @@ impl Cluster {
         };
         let programs = self.programs.clone();
         self.host_mut(id).start_virtd(&settings, &programs)
-    }
-
-    /// Leaves exactly the host's own domain on it, defined and running.
-    fn tidy(&mut self, id: HostId) -> Verdict {
-        let own = id.domain();
-        let xml = self.image.definition(own)?;
-        let host = self.host(id);
-        for uuid in host.domains()? {
-            if uuid != own.uuid {
-                host.remove(&uuid)?;
-            }
-        }
-        for stray in host.qemus() {
-            if !stray.command.contains(own.uuid) {
-                procs::signal(stray.pid, nix::sys::signal::Signal::SIGKILL)?;
-            }
-        }
-        let _ = host.virsh(&["domjobabort", own.uuid]);
-        let persistent = host
-            .virsh(&["list", "--all", "--persistent", "--uuid"])?
-            .contains(own.uuid);
-        if persistent && host.state(own).as_deref() == Some("running") {
-            return Ok(());
-        }
-        host.remove(own.uuid)?;
-        host.define(&xml)?;
-        host.virsh(&["start", own.uuid]).map(drop)
-    }
-
-    /// Waits until every guest beats: one that is still booting has nothing that could be lost.
-    fn wait_for_beats(&self) -> Verdict {
-        for id in HostId::ALL {
-            let sight = self.look(id.domain(), true);
-            ensure!(
-                sight.beating == [id],
-                "{} should run on {id}, but {sight}",
-                id.domain().name
-            );
-        }
-        Ok(())
-    }
-
-    /// Waits until each daemon tells the status of every domain.
-    fn wait_for_answers(&self) -> Verdict {
-        for host in &self.hosts {
-            if self.side(host.id) == Side::C {
-                ensure!(!host.virtd_is_deaf(), "the C daemon on {} is deaf", host.id);
-            }
-        }
-        for id in HostId::ALL {
-            for owner in HostId::ALL {
-                let target = self.target(id, owner.domain());
-                self.wait_for_status(target, id)?;
-            }
-        }
-        self.fabric.hearers(&HostId::ALL)
     }
 
     /// Waits until a host says that a domain is on.

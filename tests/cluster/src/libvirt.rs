@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use fence_lab::process::Process;
-use fence_lab::{Failure, Verdict, ensure, fail, wait};
+use fence_lab::{Failure, Verdict, fail, wait};
 
 use crate::host::{Host, PATIENCE, Service};
 use crate::names::{Domain, HostId};
@@ -112,17 +112,19 @@ impl Host {
         Process::spawn(command, "migrate", &self.disk.path("log"))
     }
 
-    /// Removes a domain, running or not. Nothing of it may be left.
+    /// Removes a domain, running or not, also in the middle of a migration. Nothing of it may be left.
     pub(crate) fn remove(&self, uuid: &str) -> Verdict {
-        let _ = self.virsh(&["domjobabort", uuid]);
-        let _ = self.virsh(&["destroy", uuid]);
-        let _ = self.virsh(&["undefine", uuid]);
-        ensure!(
-            !self.domains()?.iter().any(|found| found == uuid),
-            "{uuid} cannot be removed from {}",
-            self.id
-        );
-        Ok(())
+        wait::until(
+            &format!("the end of {uuid} on {}", self.id),
+            PATIENCE,
+            || {
+                let _ = self.virsh(&["domjobabort", uuid]);
+                let _ = self.virsh(&["destroy", uuid]);
+                let _ = self.virsh(&["undefine", uuid]);
+                let left = self.domains();
+                left.is_ok_and(|left| !left.iter().any(|found| found == uuid))
+            },
+        )
     }
 }
 

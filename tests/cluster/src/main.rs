@@ -13,6 +13,7 @@ mod corosync;
 mod disk;
 mod fabric;
 mod guest;
+mod heal;
 mod host;
 mod libvirt;
 mod names;

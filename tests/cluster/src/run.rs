@@ -29,9 +29,11 @@ pub(crate) fn run(cluster: &mut Cluster, case: &Case, side: Side, rows: &mut Vec
     let Some(settings) = settings(case, side) else {
         return Ok(());
     };
-    cluster
-        .heal(&settings)
-        .map_err(|failure| failure.at("before the case"))?;
+    if let Err(failure) = cluster.heal(&settings) {
+        let failure = failure.at("before the case").with(&cluster.logs());
+        cluster.switch_off()?;
+        return Err(failure);
+    }
     let mut verdict = (case.arrange)(cluster).map_err(|failure| failure.at("arranging"));
     if verdict.is_ok() {
         for ask in case.asks {

@@ -89,7 +89,7 @@ pub(super) const CASES: &[Case] = &[
         "two different domains with one name",
         |cluster| {
             let host = cluster.host(HostId::B);
-            host.define(&cluster.image.definition(IMPOSTOR))?;
+            host.define(&cluster.image.definition(IMPOSTOR)?)?;
             host.virsh(&["start", IMPOSTOR.uuid])?;
             cluster.wait_for_beat(IMPOSTOR)
         },
@@ -145,7 +145,7 @@ pub(super) fn with_all(settings: &mut [Settings; 3], key: &'static str, value: &
 }
 
 fn leave_definition(cluster: &mut Cluster, id: HostId) -> Verdict {
-    cluster.host(id).define(&cluster.image.definition(VM1))
+    cluster.host(id).define(&cluster.image.definition(VM1)?)
 }
 
 fn lists_all(answer: &Answer) -> Verdict {
