@@ -99,11 +99,19 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ListTooLong`].
-    pub fn push(&mut self, bytes: &[u8]) -> Result<bool, ListTooLong> {
-        for byte in bytes {
-            if self.complete {
-                break;
-            }
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<bool, ListTooLong> {
+        self.take(&mut bytes)
+    }
+
+    /// As [`Self::push`], but takes the bytes off the front and leaves those behind the list.
+    ///
+    /// # Errors
+    /// [`ListTooLong`].
+    pub fn take(&mut self, bytes: &mut &[u8]) -> Result<bool, ListTooLong> {
+        while !self.complete
+            && let Some((byte, rest)) = bytes.split_first()
+        {
+            *bytes = rest;
             self.partial.push(*byte);
             if self.partial.len() == ENTRY_LEN {
                 self.finish_entry()?;

@@ -10,8 +10,11 @@
 //! nothing (row L15). A host acts as soon as its challenge is answered; therefore only one host at a
 //! time gets an answer, and all others are closed at that moment. If that host's connection ends
 //! without a reply byte, nothing is known: the session goes on asking until the time-out.
+//!
+//! Serial lines and VM channels have no handshake and a session of their own: [`serial`].
 
 mod connection;
+pub mod serial;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -178,14 +181,14 @@ pub enum Verdict {
 pub enum Failure {
     /// The total time-out is over.
     TimedOut,
-    /// Stream: no connection.
+    /// Stream: no connection. Serial: the line was closed before the request was sent.
     NotConnected,
     /// Stream: the peer did not behave as a host that holds the key.
     Dropped(Reason),
     /// Stream: the connection ended before the host had proved that it holds the key. A host that
     /// refuses a frame does that.
     ClosedUnproven,
-    /// Stream: the connection ended before a reply: nobody knows what was done (rows F1, F5).
+    /// Stream, serial: the connection ended before a reply: nobody knows what was done (rows F1, F5).
     ClosedWithoutReply,
     /// The host list ended in the middle (row L6).
     ListCut,
@@ -195,6 +198,8 @@ pub enum Failure {
     ListMissing,
     /// Something else than `list` was answered with a list.
     ListUnexpected,
+    /// Serial: there was always something to read before the request was sent.
+    NeverQuiet,
 }
 
 /// What was tried: counters for messages and tests.
@@ -209,4 +214,8 @@ pub struct Tally {
     /// Connections that ended although the host's challenge was answered, or nothing was to be
     /// answered, and that brought no reply.
     pub without_reply: u32,
+    /// Serial: responses to requests of others, which were ignored.
+    pub stale: u32,
+    /// Serial: bytes that were thrown away before the request was sent.
+    pub discarded: u64,
 }
