@@ -16,6 +16,7 @@ pub mod net;
 pub mod options;
 pub mod outcome;
 pub mod role;
+pub mod serial_params;
 pub mod settings;
 pub mod stdin;
 pub mod target;
@@ -27,13 +28,14 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::ExitCode;
 
+use fence_proto::agent::serial::SerialConfig;
 use fence_proto::agent::{AgentConfig, Credentials};
 use fence_proto::{Action, HashAlgorithm, Key};
 
 use console::{Console, Severity};
 use input::{Input, InputError};
 use role::Role;
-use settings::{Mode, Plan, Settings};
+use settings::{Line, Mode, Network, Plan, Settings};
 
 /// The whole program: arguments in, exit code out.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -68,8 +70,6 @@ enum Error {
     Random(#[from] getrandom::Error),
     #[error("cannot write the result: {0}")]
     Stdout(io::Error),
-    #[error("serial mode is not available in this version; use -T or -S")]
-    Serial,
 }
 
 fn go(role: Role, args: Vec<OsString>, console: Console) -> Result<u8, Error> {
@@ -113,8 +113,8 @@ fn read_stdin(role: Role, console: Console) -> Result<Input, Error> {
 
 /// The options are good already; a key file that was named must be, too (row L32).
 fn validate(settings: &Settings, console: Console) -> Result<u8, Error> {
-    if settings.mode == Mode::Serial {
-        return Err(Error::Serial);
+    if let Mode::Line(Line::Serial { device, .. }) = &settings.mode {
+        net::check_device(device)?;
     }
     if settings.key_file_given && needs_key(settings) {
         let key_file = key_file::read(&settings.key_file)?;
@@ -126,27 +126,54 @@ fn validate(settings: &Settings, console: Console) -> Result<u8, Error> {
 }
 
 fn needs_key(settings: &Settings) -> bool {
-    settings.hash != HashAlgorithm::None || settings.auth != HashAlgorithm::None
+    let line = matches!(settings.mode, Mode::Line(_));
+    !line && (settings.hash != HashAlgorithm::None || settings.auth != HashAlgorithm::None)
+}
+
+/// What is asked, for the transport it is asked over.
+enum Asking {
+    Network(Network, Box<AgentConfig>),
+    Line(Line, SerialConfig),
+}
+
+fn prepare(action: Action, settings: &Settings, console: Console) -> Result<Asking, Error> {
+    let domain = settings.domain.clone();
+    let (uuid_flag, timeout) = (settings.use_uuid, settings.timeout);
+    let seqno = getrandom::u32()?;
+    let network = match settings.mode.clone() {
+        Mode::Network(network) => network,
+        Mode::Line(line) => {
+            let settle = net::settle(&line);
+            let config = SerialConfig {
+                action,
+                domain,
+                uuid_flag,
+                seqno,
+                settle,
+                timeout,
+            };
+            return Ok(Asking::Line(line, config));
+        }
+    };
+    let key = read_key(settings, console)?;
+    let config = AgentConfig {
+        transport: net::transport(&network),
+        action,
+        domain,
+        uuid_flag,
+        credentials: Credentials::new(key, settings.hash, settings.auth)?,
+        timeout,
+        seqno,
+    };
+    Ok(Asking::Network(network, Box::new(config)))
 }
 
 fn ask(action: Action, settings: &Settings, console: Console) -> Result<u8, Error> {
-    if settings.mode == Mode::Serial {
-        return Err(Error::Serial);
-    }
     console.debug(
         1,
         format_args!("{}, {settings}", outcome::subject(action, settings)),
     );
-    let key = read_key(settings, console)?;
-    let config = AgentConfig {
-        transport: net::transport(&settings.mode),
-        action,
-        domain: settings.domain.clone(),
-        uuid_flag: settings.use_uuid,
-        credentials: Credentials::new(key, settings.hash, settings.auth)?,
-        timeout: settings.timeout,
-        seqno: getrandom::u32()?,
-    };
+    let asking = prepare(action, settings, console)?;
     // Not before questions (row F15), and not part of the time-out, as in the original.
     if action.changes_state() && !settings.delay.is_zero() {
         console.debug(
@@ -155,7 +182,10 @@ fn ask(action: Action, settings: &Settings, console: Console) -> Result<u8, Erro
         );
         std::thread::sleep(settings.delay);
     }
-    let attempt = net::ask(config, &settings.mode, console)?;
+    let attempt = match asking {
+        Asking::Network(network, config) => net::ask(*config, &network, console)?,
+        Asking::Line(line, config) => net::ask_line(config, &line, console)?,
+    };
     let outcome = outcome::outcome(action, settings, &attempt);
     console.result(&outcome.result).map_err(Error::Stdout)?;
     match &outcome.complaint {

@@ -180,21 +180,21 @@ pub static OPTIONS: [OptionSpec; 28] = [
         argument: Argument::Required("device"),
         default: Some("/dev/ttyS1"),
         only: Some(Role::Virt),
-        help: "The serial device that leads to the host.",
+        help: "Ask over this serial device, which must lead to the host, as /dev/ttyS1 may.",
         ..row(Opt::SerialDevice, &['D'], "serial_device")
     },
     OptionSpec {
         argument: Argument::Required("parameters"),
         default: Some("115200,8N1"),
         only: Some(Role::Virt),
-        help: "Speed, data bits, parity and stop bits of the serial device.",
+        help: "Speed, data bits, parity and stop bits of the serial device, or its speed alone.",
         ..row(Opt::SerialParams, &['P'], "serial_params")
     },
     OptionSpec {
         argument: Argument::Required("address"),
         default: Some("10.0.2.179"),
         only: Some(Role::Virt),
-        help: "The address of the VM channel, where there is no serial device.",
+        help: "The IP address of the VM channel, which is used if no other way is named.",
         ..row(Opt::ChannelAddress, &['A'], "channel_address")
     },
     OptionSpec {

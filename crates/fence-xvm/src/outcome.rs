@@ -10,7 +10,7 @@ use fence_proto::host_list::{ReceivedEntry, STATE_RUNNING};
 use fence_proto::{Action, Family, Reason, Reply};
 
 use crate::net::Attempt;
-use crate::settings::{Mode, Multicast, Settings};
+use crate::settings::{Line, Mode, Multicast, Network, Settings};
 use crate::text;
 
 /// What to say, and how to exit.
@@ -114,7 +114,14 @@ fn list(entries: &[ReceivedEntry]) -> String {
 fn failed(failure: Failure, settings: &Settings, attempt: &Attempt) -> String {
     match failure {
         Failure::TimedOut => timed_out(settings, attempt),
-        Failure::NotConnected => "no connection to the host".to_owned(),
+        Failure::NotConnected => match &settings.mode {
+            Mode::Network(_) => "no connection to the host".to_owned(),
+            Mode::Line(line) => format!("the {line} was closed before the request was sent"),
+        },
+        Failure::NeverQuiet => format!(
+            "the {} never falls silent: who else writes to it at the host's end?",
+            settings.mode
+        ),
         Failure::Dropped(Reason::BadResponse) => format!(
             "the host does not prove that it has our key; is {} the host's key, and auth {} the host's?",
             settings.key_file.display(),
@@ -141,8 +148,10 @@ fn failed(failure: Failure, settings: &Settings, attempt: &Attempt) -> String {
 fn timed_out(settings: &Settings, attempt: &Attempt) -> String {
     let seconds = settings.timeout.as_secs();
     let tally = attempt.tally;
-    let Mode::Multicast(multicast) = &settings.mode else {
-        return format!("the host did not answer within {seconds} s");
+    let multicast = match &settings.mode {
+        Mode::Network(Network::Multicast(multicast)) => multicast,
+        Mode::Network(_) => return format!("the host did not answer within {seconds} s"),
+        Mode::Line(line) => return no_answer(line, seconds, attempt),
     };
     let (group, port) = (multicast.group, multicast.port);
     if attempt.addresses == 0 {
@@ -175,6 +184,16 @@ fn timed_out(settings: &Settings, attempt: &Attempt) -> String {
     }
     format!(
         "{asked}, and nobody called back: does fence_virtd run and listen there, is {key} its key, and does the firewall let call-backs in on TCP port {callback}?"
+    )
+}
+
+fn no_answer(line: &Line, seconds: u64, attempt: &Attempt) -> String {
+    let silent = format!("the host did not answer on the {line} within {seconds} s");
+    if attempt.tally.stale > 0 {
+        return format!("{silent}, only to other requests; do two agents use it at once?");
+    }
+    format!(
+        "{silent}: does fence_virtd run there with a listener for it, and is this device a UNIX socket there that it may use?"
     )
 }
 

@@ -10,6 +10,7 @@ use fence_proto::{Action, DomainRef, Family, HashAlgorithm};
 use crate::input::{Given, Input, InputError};
 use crate::options::Opt;
 use crate::role::Role;
+use crate::serial_params::SerialParams;
 use crate::target;
 use crate::value::{self, Command};
 
@@ -19,6 +20,9 @@ const KEY_FILE: &str = "/etc/cluster/fence_xvm.key";
 /// The default groups (section 2).
 const GROUP_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(225, 0, 0, 12));
 const GROUP_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 3, 1));
+
+/// The default address of the VM channel (section 6).
+const CHANNEL: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 179);
 
 /// The default port of every network transport.
 const PORT: u16 = 1229;
@@ -67,33 +71,38 @@ pub struct Settings {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.mode {
-            Mode::Multicast(multicast) => {
-                write!(
-                    f,
-                    "multicast to {} port {}",
-                    multicast.group, multicast.port
-                )?;
-                if let Some(interface) = &multicast.interface {
-                    write!(f, " on {interface}")?;
-                }
-            }
-            Mode::Tcp(address) => write!(f, "TCP to {address}")?,
-            Mode::Vsock { cid, port } => write!(f, "vsock to CID {cid} port {port}")?,
-            Mode::Serial => f.write_str("serial")?,
+        self.mode.fmt(f)?;
+        write!(f, ", time-out {} s", self.timeout.as_secs())?;
+        if matches!(self.mode, Mode::Line(_)) {
+            return Ok(());
         }
-        let (seconds, key_file) = (self.timeout.as_secs(), self.key_file.display());
         let (hash, auth) = (self.hash, self.auth);
-        write!(
-            f,
-            ", time-out {seconds} s, hash {hash}, auth {auth}, key file {key_file}"
-        )
+        let key_file = self.key_file.display();
+        write!(f, ", hash {hash}, auth {auth}, key file {key_file}")
     }
 }
 
 /// How hosts are reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
+    /// Over a network that others share.
+    Network(Network),
+    /// By a line that belongs to this guest alone: no key, no handshake.
+    Line(Line),
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Line(line) => line.fmt(f),
+        }
+    }
+}
+
+/// A network to the hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
     /// By multicast, with call-backs.
     Multicast(Multicast),
     /// By TCP.
@@ -105,8 +114,48 @@ pub enum Mode {
         /// The peer's port.
         port: u32,
     },
-    /// By a serial device or a VM channel.
-    Serial,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Multicast(multicast) => {
+                let Multicast { group, port, .. } = multicast;
+                write!(f, "multicast to {group} port {port}")?;
+                match &multicast.interface {
+                    Some(interface) => write!(f, " on {interface}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Tcp(address) => write!(f, "TCP to {address}"),
+            Self::Vsock { cid, port } => write!(f, "vsock to CID {cid} port {port}"),
+        }
+    }
+}
+
+/// A line to the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// A serial device.
+    Serial {
+        /// The device.
+        device: PathBuf,
+        /// Its speed and framing.
+        params: SerialParams,
+    },
+    /// A VM channel: a TCP connection that the hypervisor takes.
+    Channel(SocketAddr),
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial { device, params } => {
+                write!(f, "serial device {} at {params}", device.display())
+            }
+            Self::Channel(address) => write!(f, "VM channel {address}"),
+        }
+    }
 }
 
 /// Where multicast requests go, and how often.
@@ -198,17 +247,42 @@ fn debug(input: &Input) -> Result<u8, InputError> {
 fn mode(role: Role, input: &Input) -> Result<Mode, InputError> {
     let port = or(input, Opt::IpPort, PORT, value::port)?;
     if role == Role::Xvm {
-        return multicast(input, port).map(Mode::Multicast);
+        let multicast = multicast(input, port)?;
+        return Ok(Mode::Network(Network::Multicast(multicast)));
     }
-    match (input.last(Opt::IpAddr), input.last(Opt::Vsock)) {
-        (Some(_), Some(_)) => Err(InputError::TwoTransports),
-        (Some(address), None) => value::tcp_address(address, port).map(Mode::Tcp),
-        (None, Some(cid)) => Ok(Mode::Vsock {
+    // What is said of a line must be right even where the line is not used.
+    let line = line(input, port)?;
+    let network = match (input.last(Opt::IpAddr), input.last(Opt::Vsock)) {
+        (Some(_), Some(_)) => return Err(InputError::TwoTransports),
+        (Some(address), None) => Network::Tcp(value::tcp_address(address, port)?),
+        (None, Some(cid)) => Network::Vsock {
             cid: value::cid(cid)?,
             port: u32::from(port),
+        },
+        (None, None) => return Ok(Mode::Line(line)),
+    };
+    Ok(Mode::Network(network))
+}
+
+/// The serial device if one is named, else the VM channel, as the original does. It says that
+/// /dev/ttyS1 is the default device, but never opens it unasked.
+fn line(input: &Input, port: u16) -> Result<Line, InputError> {
+    let device = input.last(Opt::SerialDevice);
+    let device = device
+        .map(|given| value::text(given, "the path of a serial device"))
+        .transpose()?;
+    let default = SerialParams::default();
+    let params = or(input, Opt::SerialParams, default, value::serial_params)?;
+    let channel = SocketAddr::from((CHANNEL, port));
+    let channel = or(input, Opt::ChannelAddress, channel, |given| {
+        value::tcp_address(given, port)
+    })?;
+    Ok(
+        device.map_or(Line::Channel(channel), |device| Line::Serial {
+            device: device.into(),
+            params,
         }),
-        (None, None) => Ok(Mode::Serial),
-    }
+    )
 }
 
 fn multicast(input: &Input, port: u16) -> Result<Multicast, InputError> {

@@ -18,7 +18,7 @@ fn asked(role: Role, lines: &str) -> (Action, Settings) {
 fn group(lines: &str) -> Result<IpAddr, InputError> {
     match plan_of(Role::Xvm, &format!("action=list\n{lines}"))? {
         Plan::Ask(_, settings) => match settings.mode {
-            Mode::Multicast(multicast) => Ok(multicast.group),
+            Mode::Network(Network::Multicast(multicast)) => Ok(multicast.group),
             other => panic!("expected multicast, not {other:?}"),
         },
         other => panic!("expected a request, not {other:?}"),
@@ -44,9 +44,12 @@ fn defaults_are_those_of_the_original() {
         retransmit: Duration::from_secs(2),
         interface: None,
     };
-    assert_eq!(settings.mode, Mode::Multicast(multicast));
+    let multicast = Mode::Network(Network::Multicast(multicast));
+    assert_eq!(settings.mode, multicast);
+    // In spite of what the original says of /dev/ttyS1.
     let (_, settings) = asked(Role::Virt, "plug=vm1");
-    assert_eq!(settings.mode, Mode::Serial);
+    let channel = Line::Channel("10.0.2.179:1229".parse().unwrap());
+    assert_eq!(settings.mode, Mode::Line(channel));
 }
 
 #[test]
@@ -125,14 +128,62 @@ fn fence_virt_chooses_its_transport_by_the_option_given() {
         })
     };
     let tcp = "10.0.0.1:1230".parse().unwrap();
-    assert_eq!(mode("ipaddr=10.0.0.1\nipport=1230"), Ok(Mode::Tcp(tcp)));
-    assert_eq!(mode("vsock"), Ok(Mode::Vsock { cid: 2, port: 1229 }));
-    assert_eq!(mode("vsock=5"), Ok(Mode::Vsock { cid: 5, port: 1229 }));
+    let tcp = Ok(Mode::Network(Network::Tcp(tcp)));
+    let vsock = |cid, port| Ok(Mode::Network(Network::Vsock { cid, port }));
+    assert_eq!(mode("ipaddr=10.0.0.1\nipport=1230"), tcp);
+    assert_eq!(mode("vsock"), vsock(2, 1229));
+    assert_eq!(mode("vsock=5\nipport=7"), vsock(5, 7));
+    // A network is used whatever is said of lines, in any order.
+    for line in ["serial_device=/dev/ttyS1", "channel_address=10.0.2.1"] {
+        let lines = format!("{line}\nipaddr=10.0.0.1\nipport=1230");
+        assert_eq!(mode(&lines), tcp, "{line}");
+        assert_eq!(mode(&format!("ipport=1230\nipaddr=10.0.0.1\n{line}")), tcp);
+        assert_eq!(mode(&format!("{line}\nvsock")), vsock(2, 1229), "{line}");
+    }
     assert!(mode("vsock=").is_err());
     assert_eq!(
         mode("ipaddr=10.0.0.1\nvsock=5"),
         Err(InputError::TwoTransports)
     );
+}
+
+#[test]
+fn fence_virt_uses_the_serial_device_that_is_named_else_the_channel() {
+    let line = |lines: &str| match asked(Role::Virt, &format!("action=list\n{lines}")).1.mode {
+        Mode::Line(line) => line,
+        other => panic!("{other:?}"),
+    };
+    let channel = |address: &str| Line::Channel(address.parse().unwrap());
+    assert_eq!(line("ipport=7"), channel("10.0.2.179:7"));
+    assert_eq!(line("channel_address=10.0.2.1"), channel("10.0.2.1:1229"));
+    assert_eq!(line("channel_address=::1"), channel("[::1]:1229"));
+    assert_eq!(line("serial_params=9600,7E1"), channel("10.0.2.179:1229"));
+    let serial = |params: &str| Line::Serial {
+        device: "/dev/ttyS3".into(),
+        params: params.parse().unwrap(),
+    };
+    let device = "serial_device=/dev/ttyS3\nchannel_address=10.0.2.1";
+    assert_eq!(line(device), serial("115200,8N1"));
+    assert_eq!(
+        line(&format!("{device}\nserial_params=9600,7E1")),
+        serial("9600,7E1")
+    );
+}
+
+#[test]
+fn what_is_said_of_a_line_must_be_right() {
+    for lines in [
+        "serial_device=",
+        "serial_params=fast",
+        "serial_params=",
+        "channel_address=host.example",
+        "channel_address=",
+        "serial_params=fast\nipaddr=10.0.0.1",
+    ] {
+        let plan = plan_of(Role::Virt, &format!("action=list\n{lines}"));
+        let bad = matches!(plan, Err(InputError::BadValue { .. }));
+        assert!(bad, "{lines}: {plan:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use crate::metadata;
-use crate::options::{self, Argument, OptionSpec, Shown};
+use crate::options::{self, Argument, Opt, OptionSpec, Shown};
 use crate::role::Role;
 
 /// Where the second column starts, and where lines end.
@@ -46,7 +46,10 @@ fn synopsis(spec: &OptionSpec) -> String {
 }
 
 fn help(spec: &OptionSpec) -> String {
-    spec.default.map_or_else(
+    // The metadata says these as the original's does, but neither agent uses them unasked.
+    let of_a_mode = matches!(spec.id, Opt::SerialDevice | Opt::IpAddr);
+    let default = spec.default.filter(|_| !of_a_mode);
+    default.map_or_else(
         || spec.help.to_owned(),
         |default| format!("{} Default: {default}.", spec.help),
     )
@@ -103,9 +106,10 @@ pub fn manual(role: Role) -> String {
          .B nodename\nis taken.\n",
     );
     page.push_str(EXIT_STATUS);
-    if role == Role::Xvm {
-        page.push_str(NOTES);
-    }
+    page.push_str(match role {
+        Role::Xvm => XVM_NOTES,
+        Role::Virt => VIRT_NOTES,
+    });
     page.push_str(".SH SEE ALSO\n.BR fence_virtd (8),\n.BR fence_virt.conf (5)\n");
     page
 }
@@ -134,10 +138,30 @@ The key that guests and hosts share. Its first 4096 bytes count.
 ";
 
 /// What is peculiar to multicast.
-const NOTES: &str = "\
+const XVM_NOTES: &str = "\
 .SH NOTES
 If the call-back port is in use, the agent waits for it until half of the time-out is over and then
 lets the kernel choose a port, which the request tells the hosts.
+";
+
+/// What is peculiar to lines.
+const VIRT_NOTES: &str = "\
+.SH NOTES
+The agent asks by TCP if
+.B \\-T
+is given, by vsock if
+.B \\-S
+is, else over the serial device of
+.BR \\-D ,
+and if that is not given either over the VM channel, a TCP connection that the hypervisor takes.
+.PP
+On a serial device or a VM channel the host knows the guest by the line: there is no key, and
+.BR \\-c ,
+.B \\-C
+and
+.B \\-k
+mean nothing. The agent needs the device to itself; while another one has it, it waits. What is found
+in the line before the request is thrown away.
 ";
 
 /// Text that roff shall not take for requests.

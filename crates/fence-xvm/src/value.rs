@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use fence_proto::{Action, HashAlgorithm};
 
 use crate::input::{Given, InputError};
+use crate::serial_params::{self, SerialParams};
 
 /// What the agent is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +180,11 @@ pub(crate) fn tcp_address(given: &Given, port: u16) -> Result<SocketAddr, InputE
         }
         _ => Err(bad(given, allowed)),
     }
+}
+
+pub(crate) fn serial_params(given: &Given) -> Result<SerialParams, InputError> {
+    let text = given.value.as_deref().unwrap_or_default();
+    text.parse().map_err(|_| bad(given, serial_params::ALLOWED))
 }
 
 fn scope(given: &Given, interface: &str) -> Result<u32, InputError> {

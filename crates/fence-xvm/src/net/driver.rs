@@ -13,7 +13,7 @@ use socket2::Socket;
 use super::clock::Clock;
 use super::connect::poll_timeout;
 use super::group::Group;
-use super::{Attempt, NetError, peer_name};
+use super::{Attempt, NetError, is_transient, peer_name};
 use crate::console::Console;
 
 /// Read at once from one connection; a long list takes several turns.
@@ -285,13 +285,6 @@ impl Peer {
             }
         }
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }
 
 fn random<const N: usize>() -> Result<[u8; N], NetError> {

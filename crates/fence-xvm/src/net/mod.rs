@@ -1,4 +1,5 @@
-//! The agent's sockets: the shell around [`fence_proto::agent::AgentSession`].
+//! The agent's sockets and devices: the shell around [`fence_proto::agent::AgentSession`] and, for
+//! lines, [`fence_proto::agent::serial::SerialSession`].
 //!
 //! What is here does what the session says and tells it what happened; nothing is decided here but
 //! which local addresses there are and which port is free.
@@ -8,17 +9,23 @@ mod clock;
 mod connect;
 mod driver;
 mod group;
+mod line;
+mod tty;
 
 use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use fence_proto::agent::{AgentConfig, AgentSession, Event, Tally, Transport, Verdict};
 
 use crate::console::Console;
-use crate::settings::Mode;
+use crate::settings::Network;
 use clock::Clock;
 use driver::Driver;
+
+pub use line::{ask_line, settle};
+pub use tty::check_device;
 
 /// What the machine did not do for us.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,40 @@ pub enum NetError {
         "TCP port {0} was in use all the time: end the program that holds it, or choose another port with -p on agent and hosts"
     )]
     PortBusy(u16),
+    /// No VM channel.
+    #[error(
+        "cannot connect to the VM channel {address}: {source}; does this VM have one? -D names a serial device instead, -T a host to be reached by TCP"
+    )]
+    Channel {
+        /// Where it should be.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The serial device cannot be used.
+    #[error("cannot use serial device {}: {source}; {cure}", device.display())]
+    Device {
+        /// Its path.
+        device: PathBuf,
+        /// What the system says.
+        source: io::Error,
+        /// What to do about it.
+        cure: &'static str,
+    },
+    /// Other programs held the serial device all the time.
+    #[error(
+        "serial device {} was in use by {holder} all the time: end that, or name another device with -D",
+        device.display()
+    )]
+    DeviceBusy {
+        /// Its path.
+        device: PathBuf,
+        /// Who has it.
+        holder: String,
+    },
+    /// The line does not do as it should.
+    #[error("cannot use the line to the host: {0}")]
+    Line(io::Error),
     /// The kernel has no random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -69,35 +110,42 @@ pub struct Attempt {
     pub send_error: Option<String>,
 }
 
+impl Attempt {
+    /// What has nothing to do with ports and addresses.
+    const fn of_line(verdict: Verdict, tally: Tally) -> Self {
+        Self {
+            verdict,
+            tally,
+            port: None,
+            addresses: 0,
+            send_error: None,
+        }
+    }
+}
+
 /// Asks and waits for the answer, for no longer than the configuration's time-out.
 ///
 /// # Errors
 /// [`NetError`] if the machine does not let us; what hosts do is in the [`Attempt`].
-pub fn ask(config: AgentConfig, mode: &Mode, console: Console) -> Result<Attempt, NetError> {
+pub fn ask(config: AgentConfig, network: &Network, console: Console) -> Result<Attempt, NetError> {
     let clock = Clock::start();
     let timeout = config.timeout;
     let session = AgentSession::new(config, clock.now());
     let mut driver = Driver::new(session, clock, console);
-    match mode {
-        Mode::Multicast(settings) => {
+    match network {
+        Network::Multicast(settings) => {
             let any = group::any_address(settings.group);
             let (listener, port) = callback::listen(any, settings.port, timeout, clock, console)?;
             driver.listen(listener, group::Group::new(settings.clone(), port));
             driver.report(Event::Listening);
         }
-        Mode::Tcp(address) => {
+        Network::Tcp(address) => {
             let stream = connect::tcp(*address, clock, timeout);
             connected(&mut driver, stream, address.to_string())?;
         }
-        Mode::Vsock { cid, port } => {
+        Network::Vsock { cid, port } => {
             let stream = connect::vsock(*cid, *port, clock, timeout);
             connected(&mut driver, stream, format!("vsock CID {cid} port {port}"))?;
-        }
-        Mode::Serial => {
-            return Err(NetError::Connect {
-                peer: "the serial device".to_owned(),
-                source: io::ErrorKind::Unsupported.into(),
-            });
         }
     }
     driver.run()
@@ -122,12 +170,12 @@ fn remaining(clock: Clock, timeout: Duration) -> Duration {
 
 /// The session's way to its hosts.
 #[must_use]
-pub fn transport(mode: &Mode) -> Transport {
-    match mode {
-        Mode::Multicast(settings) => Transport::Multicast {
+pub fn transport(network: &Network) -> Transport {
+    match network {
+        Network::Multicast(settings) => Transport::Multicast {
             retransmit: settings.retransmit,
         },
-        Mode::Tcp(_) | Mode::Vsock { .. } | Mode::Serial => Transport::Stream,
+        Network::Tcp(_) | Network::Vsock { .. } => Transport::Stream,
     }
 }
 
@@ -136,5 +184,13 @@ fn peer_name(address: Option<SocketAddr>) -> String {
     address.map_or_else(
         || "an unnamed peer".to_owned(),
         |address| address.to_string(),
+    )
+}
+
+/// Whether the same call may do better later.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
 }

@@ -120,14 +120,6 @@ fn no_key_is_said_and_exits_one_unless_none_is_used() {
 }
 
 #[test]
-fn serial_mode_ends_with_one_clear_line() {
-    for action in ["off", "status", "monitor", "list", "validate-all"] {
-        let run = run("fence_virt", &["-o", action, "-n", "vm1"], b"");
-        run.assert_failed(1, &["serial mode", "-T", "-S"]);
-    }
-}
-
-#[test]
 fn stdin_means_the_same_as_the_command_line() {
     run(
         "fence_xvm",

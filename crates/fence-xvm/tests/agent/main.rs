@@ -12,6 +12,8 @@ mod command_line;
 mod common;
 mod documents;
 mod host;
+mod line;
 mod multicast;
 mod namespace;
+mod serial;
 mod tcp;

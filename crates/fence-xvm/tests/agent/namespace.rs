@@ -3,14 +3,18 @@
 //! Each test runs itself again in a network namespace of its own. That takes root, or user
 //! namespaces for everybody.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::io::Write;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::common::{Directory, KEY, Run, run};
 use crate::host::Host;
+use crate::line;
 use crate::multicast::serve;
+use fence_proto::Reply;
+use fence_proto::serial::response;
 
 const INSIDE: &str = "FENCE_XVM_TEST_NAMESPACE";
 const PORT: u16 = 1229;
@@ -149,6 +153,30 @@ fn interface_that_comes_up_late_is_used() {
         serve(&host, &mut TcpStream::connect(callback).unwrap(), 0);
         agent.join().unwrap().assert_done("Status: ON\n");
     });
+}
+
+/// As the original does, in spite of the /dev/ttyS1 that it calls the default.
+#[test]
+fn fence_virt_without_a_device_uses_the_default_channel() {
+    in_a_namespace(
+        "namespace::fence_virt_without_a_device_uses_the_default_channel",
+        || {
+            ip("link set lo up");
+            ip("addr add 10.0.2.179/32 dev lo");
+            let listener = TcpListener::bind("10.0.2.179:1229").unwrap();
+            for stdin in [&b""[..], b"action=status\nplug=vm1\n"] {
+                let agent = thread::spawn(move || match stdin {
+                    b"" => run("fence_virt", &["-o", "status", "-n", "vm1"], b""),
+                    stdin => run("fence_virt", &[], stdin),
+                });
+                let (mut stream, _) = listener.accept().unwrap();
+                let request = line::request(&mut stream);
+                let reply = response(request.seqno, Reply::Success);
+                stream.write_all(&reply).unwrap();
+                agent.join().unwrap().assert_done("Status: ON\n");
+            }
+        },
+    );
 }
 
 #[test]
