@@ -294,7 +294,7 @@ fn device_is_raw_and_as_serial_params_say() {
         let told = modes.control_flags & mask;
         assert_eq!(
             told - ControlFlags::PARENB,
-            framing & mask - ControlFlags::PARENB
+            (framing & mask) - ControlFlags::PARENB
         );
         let control = ControlFlags::CLOCAL | ControlFlags::CREAD | ControlFlags::CRTSCTS;
         assert!(modes.control_flags.contains(control), "{params}");
