@@ -14,7 +14,8 @@ use fence_proto::host::{
 };
 use fence_proto::host_list::Entry;
 use fence_proto::{
-    Access, Action, DomainRef, HashAlgorithm, Key, Moment, Reason, Reply, Source, Uuid,
+    Access, Action, DomainIdentity, DomainRef, HashAlgorithm, Key, Moment, Reason, Reply, Source,
+    Uuid,
 };
 
 use super::script::Script;
@@ -41,6 +42,8 @@ struct Model {
     key: Key,
     auth: HashAlgorithm,
     streamed: bool,
+    /// Peers are known by their CID, and the groups by the domain behind it.
+    vsock: bool,
     policy: Arc<Policy>,
     now: Moment,
     replay: Replay,
@@ -53,6 +56,8 @@ struct Model {
     issued: Option<[u8; 64]>,
     connected: bool,
     peer_gone: bool,
+    /// The peer has proved itself; which domain it is is not known yet.
+    identifying: bool,
     executed: bool,
     over: bool,
     /// Frames of streams that got through.
@@ -64,10 +69,16 @@ impl Model {
         let key = Key::from_bytes(b"fuzz").expect("a key");
         let auth = HashAlgorithm::ALL[usize::from(mode & 3)];
         let streamed = mode & 4 == 0;
+        let vsock = streamed && mode & 24 == 24;
+        let source = if vsock {
+            GroupSource::Guest(GroupMember::parse("guest"))
+        } else {
+            GroupSource::Cid(5)
+        };
         let groups = Group {
             name: None,
             members: vec![GroupMember::parse("vm")],
-            sources: vec![GroupSource::Cid(5)],
+            sources: vec![source],
         };
         let access = if mode & 8 == 0 {
             Access::unrestricted()
@@ -77,11 +88,12 @@ impl Model {
         let hashes = (SHA256, auth);
         let policy = Policy::new(Some(key.clone()), hashes, access.into(), Timing::default());
         let policy = Arc::new(policy.expect("a policy"));
-        let session = start(&policy, &key, streamed, Moment::ZERO, 0);
+        let session = start(&policy, &key, (streamed, vsock), Moment::ZERO, 0);
         Self {
             key,
             auth,
             streamed,
+            vsock,
             policy,
             now: Moment::ZERO,
             replay: Replay::new(),
@@ -92,6 +104,7 @@ impl Model {
             issued: None,
             connected: streamed,
             peer_gone: false,
+            identifying: false,
             executed: false,
             over: false,
             accepted: HashSet::new(),
@@ -100,6 +113,13 @@ impl Model {
 
     fn step(&mut self, operation: u8, script: &mut Script<'_>) {
         match operation % 16 {
+            0 if self.vsock => {
+                let guest = DomainIdentity {
+                    name: "guest".to_owned(),
+                    uuid: Uuid([2; 16]),
+                };
+                self.feed(Event::Identified((script.byte() & 1 == 1).then_some(guest)));
+            }
             0 => self.feed(Event::Connected),
             1 => self.feed(Event::ConnectFailed(ConnectError::Refused)),
             2 => self.feed(Event::ConnectFailed(ConnectError::Other)),
@@ -164,7 +184,7 @@ impl Model {
 
     fn receive(&mut self, bytes: &[u8]) {
         let before = self.received.len();
-        let noted = self.connected && !self.over && !self.executed;
+        let noted = self.connected && !self.over && !self.identifying && !self.executed;
         if noted && self.now < self.session.deadline() {
             self.received.extend_from_slice(bytes);
         }
@@ -202,9 +222,18 @@ impl Model {
                 self.issued = bytes.last_chunk().copied();
                 self.sent = bytes;
             }
+            Output::Identify(cid) => {
+                assert!(self.vsock && cid == 7);
+                assert!(!self.identifying && !self.executed && !late && !self.over);
+                self.identifying = true;
+                self.check_transcript();
+            }
             Output::Execute(order) => {
                 assert!(!self.executed && !late && !self.over, "one order, in time");
+                assert_eq!(self.identifying, self.vsock, "identified before it orders");
+                assert_eq!(order.requester().guest().is_some(), self.vsock);
                 self.executed = true;
+                self.identifying = false;
                 self.check_transcript();
                 assert_eq!((order.action(), order.domain().as_str()), asked());
                 assert!(order.start_by() < order.answer_by());
@@ -215,7 +244,11 @@ impl Model {
             Output::Finish(bytes, reason) => {
                 self.over = true;
                 let denied = reason == Some(Reason::NotAllowed);
-                assert!(self.executed || denied, "a reply without an order");
+                let failed = self.identifying && bytes == [1];
+                assert!(
+                    self.executed || denied || failed,
+                    "a reply without an order"
+                );
                 assert!(!denied || bytes == [3]);
                 assert_eq!(bytes.is_empty(), self.peer_gone && self.executed);
                 if denied {
@@ -260,11 +293,13 @@ impl Model {
     fn start_another(&mut self, which: u8) {
         self.come_to_an_end();
         self.sessions = which;
-        self.session = start(&self.policy, &self.key, self.streamed, self.now, which);
+        let peer = (self.streamed, self.vsock);
+        self.session = start(&self.policy, &self.key, peer, self.now, which);
         self.received.clear();
         self.sent.clear();
         self.connected = self.streamed;
         (self.executed, self.over, self.peer_gone) = (false, false, false);
+        self.identifying = false;
     }
 
     /// However it stands, the deadline ends it.
@@ -294,12 +329,23 @@ fn request(key: &Key, callback: Option<SocketAddr>, which: u8) -> [u8; FRAME_LEN
     .encode(Signature::Keyed(key, SHA256))
 }
 
-fn start(policy: &Arc<Policy>, key: &Key, streamed: bool, now: Moment, which: u8) -> Session {
+fn start(
+    policy: &Arc<Policy>,
+    key: &Key,
+    (streamed, vsock): (bool, bool),
+    now: Moment,
+    which: u8,
+) -> Session {
     let from = SocketAddr::from(([10, 0, 0, 1], 1229));
     let policy = Arc::clone(policy);
     let random = [which; 32];
     if streamed {
-        return Session::accepted(policy, Source::Ip(from.ip()), random, now);
+        let source = if vsock {
+            Source::Cid(7)
+        } else {
+            Source::Ip(from.ip())
+        };
+        return Session::accepted(policy, source, random, now);
     }
     let bytes = &request(key, Some(from), which);
     let age = Duration::ZERO;

@@ -27,13 +27,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// One entry of `ip` in a group: an address or a vsock CID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// One entry of `ip` in a group: an address, a vsock CID, or a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum GroupSource {
     /// An IPv4 or IPv6 address.
     Ip(IpAddr),
     /// A vsock context identifier.
     Cid(u32),
+    /// The guest itself, where the transport leads to a domain: over vsock the one that has the CID,
+    /// over a serial line the one whose line it is.
+    Guest(GroupMember),
 }
 
 /// One entry of `uuid` in a group: in spite of the key's name a UUID or a domain's name.
@@ -82,13 +85,38 @@ pub struct Group {
 }
 
 impl Group {
-    fn admits(&self, source: Source) -> bool {
-        match source {
+    fn admits(&self, who: Who<'_>) -> bool {
+        let by_source = match who.source {
             Source::Ip(ip) => self.sources.contains(&GroupSource::Ip(ip.to_canonical())),
             Source::Cid(cid) => self.sources.contains(&GroupSource::Cid(cid)),
-            // Section 8: a serial source's domain must itself be a member.
-            Source::Domain(uuid) => self.members.contains(&GroupMember::Uuid(uuid)),
-        }
+            // Section 8: a serial source's domain is in the groups where it is a member.
+            Source::Domain(uuid) => {
+                let own = GroupMember::Uuid(uuid);
+                self.members.contains(&own) || self.sources.contains(&GroupSource::Guest(own))
+            }
+        };
+        by_source || who.guest.is_some_and(|guest| self.names(guest))
+    }
+
+    /// Whether a domain is among the sources.
+    fn names(&self, guest: &DomainIdentity) -> bool {
+        self.sources
+            .iter()
+            .any(|source| matches!(source, GroupSource::Guest(own) if own.is(guest)))
+    }
+}
+
+/// Who asks, as far as groups can tell.
+#[derive(Clone, Copy)]
+struct Who<'a> {
+    source: Source,
+    guest: Option<&'a DomainIdentity>,
+}
+
+impl From<Source> for Who<'_> {
+    fn from(source: Source) -> Self {
+        let guest = None;
+        Self { source, guest }
     }
 }
 
@@ -104,6 +132,7 @@ pub struct Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requester {
     source: Source,
+    guest: Option<DomainIdentity>,
     access: Arc<Access>,
 }
 
@@ -111,7 +140,26 @@ impl Requester {
     /// A source and the rules of the listener where it asks.
     #[must_use]
     pub const fn new(source: Source, access: Arc<Access>) -> Self {
-        Self { source, access }
+        let guest = None;
+        Self {
+            source,
+            guest,
+            access,
+        }
+    }
+
+    /// The same, where libvirt says which domain the source is.
+    #[must_use]
+    pub fn with_guest(mut self, guest: DomainIdentity) -> Self {
+        self.guest = Some(guest);
+        self
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who {
+            source: self.source,
+            guest: self.guest.as_ref(),
+        }
     }
 
     /// Where the request comes from.
@@ -120,28 +168,46 @@ impl Requester {
         self.source
     }
 
+    /// The domain that the source is, if that is known.
+    #[must_use]
+    pub const fn guest(&self) -> Option<&DomainIdentity> {
+        self.guest.as_ref()
+    }
+
     /// Whether there are groups at all; without them every domain is allowed.
     #[must_use]
     pub fn is_restricted(&self) -> bool {
         self.access.is_restricted()
     }
 
-    /// As [`Access::knows`].
+    /// Whether any group lists it. One that is in no group is denied whatever it asks, without asking
+    /// libvirt.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.access.knows(self.source)
+        let groups = self.access.groups.as_ref();
+        groups.is_none_or(|groups| groups.iter().any(|group| group.admits(self.who())))
     }
 
-    /// As [`Access::allows`].
+    /// Whether it may fence `domain`, by its name and its UUID, whichever was sent (row L23).
     #[must_use]
     pub fn may_fence(&self, domain: &DomainIdentity) -> bool {
-        self.access.allows(self.source, domain)
+        self.has(|member| member.is(domain))
     }
 
-    /// As [`Access::lists`].
+    /// Whether a group of it lists this very text. It words the answer about a domain that no
+    /// hypervisor knows, "unknown" or "not allowed", and permits nothing.
     #[must_use]
     pub fn lists(&self, text: &str) -> bool {
-        self.access.lists(self.source, text)
+        let wanted = GroupMember::parse(text);
+        self.has(|member| member.means(&wanted))
+    }
+
+    fn has(&self, wanted: impl Fn(&GroupMember) -> bool) -> bool {
+        let groups = self.access.groups.as_ref();
+        groups.is_none_or(|groups| {
+            let mine = groups.iter().filter(|group| group.admits(self.who()));
+            mine.flat_map(|group| &group.members).any(&wanted)
+        })
     }
 
     /// As [`Self::may_fence`], with the proof that a backend needs to act.
@@ -192,45 +258,27 @@ impl Access {
         }
     }
 
-    /// Whether `source` may fence `domain`, by its name and its UUID, whichever was sent (row L23).
-    #[must_use]
-    pub fn allows(&self, source: Source, domain: &DomainIdentity) -> bool {
-        self.groups.as_ref().is_none_or(|groups| {
-            groups.iter().any(|group| {
-                group.admits(source) && group.members.iter().any(|member| member.is(domain))
-            })
-        })
-    }
-
-    /// Whether any group lists `source`. One that is in no group is denied whatever it asks,
-    /// without asking libvirt.
-    #[must_use]
-    pub fn knows(&self, source: Source) -> bool {
-        self.groups
-            .as_ref()
-            .is_none_or(|groups| groups.iter().any(|group| group.admits(source)))
-    }
-
-    /// Whether a group of `source` lists this very text. It words the answer about a domain that no
-    /// hypervisor knows, "unknown" or "not allowed", and permits nothing.
-    #[must_use]
-    pub fn lists(&self, source: Source, text: &str) -> bool {
-        let wanted = GroupMember::parse(text);
-        self.groups.as_ref().is_none_or(|groups| {
-            groups.iter().any(|group| {
-                group.admits(source) && group.members.iter().any(|member| member.means(&wanted))
-            })
-        })
-    }
-
     /// Whether `sender` may do all that `named` may: then it is no matter that it speaks for it.
     #[must_use]
     pub fn covers(&self, sender: Source, named: Source) -> bool {
         self.groups.as_ref().is_none_or(|groups| {
             groups
                 .iter()
-                .all(|group| group.admits(sender) || !group.admits(named))
+                .all(|group| group.admits(sender.into()) || !group.admits(named.into()))
         })
+    }
+
+    /// Whether any group goes by the domain that a source is. Only then is it worth finding out.
+    #[must_use]
+    pub fn names_guests(&self) -> bool {
+        let sources = self
+            .groups
+            .iter()
+            .flatten()
+            .flat_map(|group| &group.sources);
+        sources
+            .into_iter()
+            .any(|source| matches!(source, GroupSource::Guest(_)))
     }
 
     /// Whether there are groups at all.
@@ -241,106 +289,5 @@ impl Access {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UUID_A: &str = "44179d3f-6c63-474f-a212-20c8b4b25b16";
-    const UUID_B: &str = "1ce02c4b-dfa1-42cb-b5b1-f0b1091ece60";
-
-    fn ip(text: &str) -> Source {
-        Source::Ip(text.parse().unwrap())
-    }
-
-    fn domain(name: &str, uuid: &str) -> DomainIdentity {
-        DomainIdentity {
-            name: name.to_owned(),
-            uuid: uuid.parse().unwrap(),
-        }
-    }
-
-    fn access() -> Access {
-        Access::groups(vec![Group {
-            name: None,
-            members: vec![GroupMember::parse("node1"), GroupMember::parse(UUID_B)],
-            sources: vec![
-                GroupSource::Ip("192.168.1.1".parse().unwrap()),
-                GroupSource::Cid(5),
-            ],
-        }])
-    }
-
-    #[test]
-    fn no_groups_allow_everything() {
-        let access = Access::unrestricted();
-        assert!(access.allows(ip("10.0.0.1"), &domain("vm", UUID_A)));
-        assert!(access.knows(ip("10.0.0.1")));
-        assert!(!access.is_restricted());
-    }
-
-    #[test]
-    fn an_empty_list_of_groups_allows_nothing() {
-        assert!(!Access::groups(vec![]).allows(ip("10.0.0.1"), &domain("vm", UUID_A)));
-    }
-
-    #[test]
-    fn name_and_uuid_are_one_subject() {
-        let access = access();
-        // Listed by name, listed by UUID: both are found from the full identity.
-        assert!(access.allows(ip("192.168.1.1"), &domain("NODE1", UUID_A)));
-        assert!(access.allows(ip("192.168.1.1"), &domain("other", UUID_B)));
-        assert!(!access.allows(ip("192.168.1.1"), &domain("other", UUID_A)));
-    }
-
-    #[test]
-    fn strangers_are_denied() {
-        let access = access();
-        assert!(!access.allows(ip("192.168.1.2"), &domain("node1", UUID_A)));
-        assert!(!access.knows(ip("192.168.1.2")));
-        assert!(access.knows(Source::Cid(5)));
-    }
-
-    #[test]
-    fn grant_is_made_for_what_the_requesters_own_rules_allow() {
-        let of = |access: Access| Requester::new(Source::Cid(5), Arc::new(access));
-        let node = || domain("node1", UUID_A);
-        assert_eq!(of(access()).check(node()).unwrap().domain(), &node());
-        assert!(of(Access::unrestricted()).check(node()).is_ok());
-        // The same source at a listener with other groups.
-        assert!(of(Access::groups(vec![])).check(node()).is_err());
-        let stranger = Requester::new(Source::Cid(6), Arc::new(access()));
-        assert!(stranger.check(node()).is_err());
-    }
-
-    #[test]
-    fn listed_text_is_recognised_for_its_source_only() {
-        let access = access();
-        assert!(access.lists(ip("192.168.1.1"), "Node1"));
-        assert!(access.lists(ip("192.168.1.1"), &UUID_B.to_uppercase()));
-        assert!(!access.lists(ip("192.168.1.1"), UUID_A));
-        assert!(!access.lists(ip("192.168.1.2"), "node1"));
-        assert!(Access::unrestricted().lists(ip("192.168.1.2"), "anything"));
-    }
-
-    #[test]
-    fn serial_source_must_itself_be_a_member() {
-        let access = access();
-        let member: Uuid = UUID_B.parse().unwrap();
-        let stranger: Uuid = UUID_A.parse().unwrap();
-        assert!(access.allows(Source::Domain(member), &domain("node1", UUID_A)));
-        assert!(!access.allows(Source::Domain(stranger), &domain("node1", UUID_A)));
-    }
-
-    #[test]
-    fn sender_covers_an_address_with_no_more_rights() {
-        let both = access();
-        assert!(both.covers(ip("192.168.1.1"), ip("192.168.1.1")));
-        assert!(both.covers(ip("192.168.1.1"), ip("192.168.1.2")));
-        assert!(!both.covers(ip("192.168.1.2"), ip("192.168.1.1")));
-        assert!(Access::unrestricted().covers(ip("10.0.0.1"), ip("10.0.0.2")));
-    }
-
-    #[test]
-    fn ipv4_mapped_source_counts_as_ipv4() {
-        assert!(access().allows(ip("::ffff:192.168.1.1"), &domain("node1", UUID_A)));
-    }
-}
+#[path = "access_tests.rs"]
+mod tests;

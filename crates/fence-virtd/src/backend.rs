@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fence_proto::Order;
 use fence_proto::host::Answer;
+use fence_proto::{DomainIdentity, Order};
 
 use crate::clock::Clock;
 use crate::config::BackendSettings;
@@ -37,6 +37,9 @@ impl CancelFlag {
 
 /// A future that a backend returns.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A future that tells which domain has a vsock CID.
+pub type Identifying = Pin<Box<dyn Future<Output = Option<DomainIdentity>> + Send>>;
 
 /// A future that tells whether a backend can work, else why not.
 pub type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;
@@ -76,6 +79,13 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
     /// Executes `order`, unless `cancelled` is set or its time is over before it was started. The
     /// future resolves by [`Order::answer_by`] and need not be polled for the order to go on.
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering;
+
+    /// Guests will ask over vsock: from now on the backend keeps track of which domain has which CID.
+    fn expect_guests(&self);
+
+    /// The domain of this host that has this vsock CID now. `None` within some seconds if there is
+    /// none or nobody can tell: never another one.
+    fn identify(&self, cid: u32) -> Identifying;
 
     /// What was counted since the start, as `name=count`, for the log.
     fn summary(&self) -> String;

@@ -28,7 +28,7 @@ const END: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Configured, but not built yet.
-    #[error("listener {0} is not available in this version; use multicast or tcp")]
+    #[error("listener {0} is not available in this version; use multicast, tcp or vsock")]
     NotAvailable(&'static str),
     /// The backend did not come up.
     #[error("{0}")]
@@ -121,8 +121,9 @@ pub async fn run(settings: Settings, mut readiness: Readiness) -> Result<(), Dae
 
 fn available(listener: &ListenerSettings) -> Result<(), DaemonError> {
     match listener {
-        ListenerSettings::Multicast(_) | ListenerSettings::Tcp(_) => Ok(()),
-        ListenerSettings::Vsock(_) => Err(DaemonError::NotAvailable("vsock")),
+        ListenerSettings::Multicast(_) | ListenerSettings::Tcp(_) | ListenerSettings::Vsock(_) => {
+            Ok(())
+        }
         ListenerSettings::Serial(_) => Err(DaemonError::NotAvailable("serial")),
     }
 }

@@ -17,5 +17,6 @@ pub mod logging;
 pub mod memory;
 pub mod pid_file;
 pub mod session;
+pub mod stream;
 pub mod supervisor;
 pub mod sync;

@@ -49,7 +49,7 @@ fn obey() -> ExitCode {
 /// Prints what is built in, and what the configuration makes of it, if there is one.
 fn list(path: &Path) -> ExitCode {
     let mut text =
-        "Available backends:\n    libvirt\nAvailable listeners:\n    multicast\n    tcp\n"
+        "Available backends:\n    libvirt\nAvailable listeners:\n    multicast\n    tcp\n    vsock\n"
             .to_owned();
     let mut code = ExitCode::SUCCESS;
     match config::listeners(path) {

@@ -1,19 +1,17 @@
 //! Runs one session of the core over one connection. Everything that is decided is decided there.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fence_proto::host::{Event, Output, Session};
-use fence_proto::{Action, Order, Reason, Reply};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use fence_proto::{Action, DomainIdentity, Order, Reason, Reply};
 use tokio::time::{Instant, timeout};
 
-use crate::backend::{Answering, CancelFlag};
+use crate::backend::{Answering, CancelFlag, Identifying};
 use crate::gate::Gate;
 use crate::hub::{Phase, Place};
+use crate::stream::{Peer, Stream, read_some, write_all};
 
 /// How long a peer may take to read what was sent to it, a long list included.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
@@ -22,6 +20,7 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 enum Happening {
     Read(usize),
     Closed,
+    Identified(Option<DomainIdentity>),
     Answered(fence_proto::host::Answer),
     Deadline,
     Evicted,
@@ -29,14 +28,15 @@ enum Happening {
 }
 
 /// A session and the connection it runs over.
-pub struct Driver {
+pub struct Driver<S> {
     gate: Arc<Gate>,
     place: Place,
     session: Session,
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: S,
+    peer: Peer,
     buffer: [u8; 512],
     started: Instant,
+    identifying: Option<Identifying>,
     order: Option<Executing>,
     peer_gone: bool,
 }
@@ -53,9 +53,11 @@ struct OrderSummary {
     action: Action,
     domain: String,
     seqno: u32,
+    /// The domain that the peer is, if the groups go by it.
+    guest: Option<String>,
 }
 
-impl Driver {
+impl<S: Stream> Driver<S> {
     /// Gets a session going over a connection. Boxed, because each future that it moves through
     /// would hold a copy: peers that stall cost memory.
     #[must_use]
@@ -63,10 +65,10 @@ impl Driver {
         gate: Arc<Gate>,
         place: Place,
         session: Session,
-        (stream, peer): (TcpStream, SocketAddr),
+        (stream, peer): (S, Peer),
     ) -> Box<Self> {
         let started = Instant::now();
-        let (buffer, order, peer_gone) = ([0; 512], None, false);
+        let (buffer, peer_gone) = ([0; 512], false);
         Box::new(Self {
             gate,
             place,
@@ -75,7 +77,8 @@ impl Driver {
             peer,
             buffer,
             started,
-            order,
+            identifying: None,
+            order: None,
             peer_gone,
         })
     }
@@ -123,6 +126,10 @@ impl Driver {
                 self.peer_gone = true;
                 self.feed(Event::PeerClosed)
             }
+            Happening::Identified(guest) => {
+                self.identifying = None;
+                self.feed(Event::Identified(guest))
+            }
             Happening::Answered(answer) => self.feed(Event::Answered(answer)),
             Happening::Deadline => self.feed(Event::Tick),
             Happening::Evicted => self.feed(Event::Evicted),
@@ -135,7 +142,13 @@ impl Driver {
 
     async fn wait(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> Happening {
         let deadline = self.gate.hub.clock.instant(self.session.deadline());
-        let unproven = self.order.is_none();
+        let unproven = self.order.is_none() && self.identifying.is_none();
+        let identified = async {
+            match &mut self.identifying {
+                Some(identifying) => identifying.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
         let answer = async {
             match &mut self.order {
                 Some(order) => order.answering.as_mut().await,
@@ -145,6 +158,7 @@ impl Driver {
         tokio::select! {
             biased;
             answer = answer => Happening::Answered(answer),
+            guest = identified => Happening::Identified(guest),
             read = read_some(&self.stream, &mut self.buffer), if !self.peer_gone => match read {
                 Ok(0) | Err(_) => Happening::Closed,
                 Ok(count) => Happening::Read(count),
@@ -160,6 +174,11 @@ impl Driver {
         match output {
             Output::Wait => Ok(()),
             Output::Send(bytes) => self.send(&bytes).await,
+            Output::Identify(cid) => {
+                self.place.proven();
+                self.identifying = Some(self.gate.hub.backend.identify(cid));
+                Ok(())
+            }
             Output::Execute(order) => {
                 self.execute(order);
                 Ok(())
@@ -195,6 +214,7 @@ impl Driver {
             action: order.action(),
             domain: order.domain().as_str().to_owned(),
             seqno: order.id().seqno,
+            guest: order.requester().guest().map(|guest| guest.name.clone()),
         };
         let answering = self.gate.hub.backend.execute(order, cancel.clone());
         self.order = Some(Executing {
@@ -213,7 +233,7 @@ impl Driver {
         };
         match bytes.get(sent..) {
             None | Some([]) => Ok(()),
-            Some(rest) => timeout(WRITE_WAIT, self.stream.write_all(rest)).await?,
+            Some(rest) => timeout(WRITE_WAIT, write_all(&self.stream, rest)).await?,
         }
     }
 
@@ -221,8 +241,7 @@ impl Driver {
         if !bytes.is_empty() {
             self.send(bytes).await?;
         }
-        // Of a TCP stream this never waits.
-        self.stream.shutdown().await
+        self.stream.finish()
     }
 
     fn note(&self, reason: Reason) {
@@ -246,22 +265,14 @@ impl Driver {
             action,
             domain,
             seqno,
+            guest,
         } = what;
+        let guest = guest.as_deref();
         let refused = reason.is_some() || reply == Reply::PermissionDenied.name();
         if action.changes_state() || refused {
-            tracing::info!(listener, %peer, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
+            tracing::info!(listener, %peer, guest, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
         } else {
-            tracing::debug!(listener, %peer, %action, domain, seqno, reply, elapsed_ms, "answered");
-        }
-    }
-}
-
-async fn read_some(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        stream.readable().await?;
-        match stream.try_read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
+            tracing::debug!(listener, %peer, guest, %action, domain, seqno, reply, elapsed_ms, "answered");
         }
     }
 }

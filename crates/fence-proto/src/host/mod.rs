@@ -15,6 +15,7 @@
 
 mod admission;
 mod datagram;
+mod events;
 pub mod line;
 mod policy;
 mod replay;
@@ -22,7 +23,8 @@ mod session;
 
 pub use admission::{Admission, Admitted, Limits, SessionId};
 pub use datagram::{CallBack, Datagram, datagram};
+pub use events::{Answer, ConnectError, Event, Output};
 pub use line::Line;
 pub use policy::{MissingKey, Policy, Timing};
 pub use replay::{Replay, RequestKey};
-pub use session::{Answer, ConnectError, Event, Output, Session};
+pub use session::Session;

@@ -7,10 +7,12 @@
 
 use std::sync::Arc;
 
+use super::events::{Answer, ConnectError, Event, Output};
 use super::policy::Policy;
 use super::replay::Replay;
 use crate::access::{Requester, Source};
 use crate::action::Action;
+use crate::domain::DomainIdentity;
 use crate::frame::{AuthenticFrame, FRAME_LEN, RequestFrame};
 use crate::handshake::{Authenticated, Challenge, HostHandshake, Step, host_challenge};
 use crate::host_list::{self, Entry};
@@ -18,64 +20,6 @@ use crate::order::Order;
 use crate::reason::Reason;
 use crate::reply::Reply;
 use crate::time::Moment;
-
-/// What happens to a session.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The call-back is connected.
-    Connected,
-    /// The call-back could not be connected.
-    ConnectFailed(ConnectError),
-    /// Bytes of the peer.
-    Received(&'a [u8]),
-    /// The peer closed or reset the connection.
-    PeerClosed,
-    /// What came of the order.
-    Answered(Answer),
-    /// Time has passed: to be said when [`Session::deadline`] is reached.
-    Tick,
-    /// A newer session takes this one's place.
-    Evicted,
-    /// The daemon is ending.
-    ShutDown,
-}
-
-/// Why a call-back was not connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectError {
-    /// Refused or reset: another host has won, or the agent is gone. Not an error.
-    Refused,
-    /// Anything else: unreachable, filtered.
-    Other,
-}
-
-/// What a backend made of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The reply to send.
-    Reply(Reply),
-    /// The domains to list.
-    List(Vec<Entry>),
-    /// The order was never started.
-    NotStarted(Reason),
-}
-
-/// What the shell has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Nothing but wait for the next event or [`Session::deadline`].
-    Wait,
-    /// Send these bytes.
-    Send(Vec<u8>),
-    /// Have the backend execute this.
-    Execute(Order),
-    /// The requester is gone: if the order was not started, it must not be.
-    Cancel,
-    /// Send these bytes (if any) and close. A [`Reason`] says that the order was not carried out.
-    Finish(Vec<u8>, Option<Reason>),
-    /// Close without a word.
-    Drop(Reason),
-}
 
 #[derive(Debug)]
 enum Stage {
@@ -85,6 +29,8 @@ enum Stage {
     Connecting(AuthenticFrame),
     /// The handshake is under way.
     Handshake(RequestFrame, HostHandshake),
+    /// The handshake is complete; which domain the peer is is being found out.
+    Identifying(RequestFrame, Authenticated),
     /// The backend has the order.
     Executing {
         peer_gone: bool,
@@ -169,7 +115,7 @@ impl Session {
     pub fn asked(&self) -> Option<(Action, &str)> {
         let frame = match &self.stage {
             Stage::Connecting(frame) => frame.frame(),
-            Stage::Handshake(frame, _) => frame,
+            Stage::Handshake(frame, _) | Stage::Identifying(frame, _) => frame,
             _ => return None,
         };
         Some((frame.action, frame.domain.as_str()))
@@ -192,6 +138,7 @@ impl Session {
             Event::ConnectFailed(error) => self.connect_failed(error),
             Event::Received(bytes) => self.received(now, bytes, replay),
             Event::PeerClosed => self.peer_closed(),
+            Event::Identified(guest) => self.identified(guest),
             Event::Tick => Output::Wait,
         };
         if matches!(output, Output::Finish(..) | Output::Drop(_)) {
@@ -224,7 +171,7 @@ impl Session {
     /// Who has proved itself keeps its place.
     const fn evicted(&self) -> Output {
         match self.stage {
-            Stage::Executing { .. } => Output::Wait,
+            Stage::Identifying(..) | Stage::Executing { .. } => Output::Wait,
             _ => Output::Drop(Reason::Evicted),
         }
     }
@@ -254,7 +201,10 @@ impl Session {
                 }
             }
             // Nothing is expected; what comes all the same changes nothing.
-            Stage::Connecting(_) | Stage::Executing { .. } | Stage::Over => Output::Wait,
+            Stage::Connecting(_)
+            | Stage::Identifying(..)
+            | Stage::Executing { .. }
+            | Stage::Over => Output::Wait,
         }
     }
 
@@ -279,7 +229,9 @@ impl Session {
         self.arrived = now;
         match self.greet(frame.frame().clone()) {
             Output::Wait if !rest.is_empty() => self.received(now, rest, replay),
-            Output::Execute(_) if !rest.is_empty() => Output::Drop(Reason::UnexpectedBytes),
+            Output::Identify(_) | Output::Execute(_) if !rest.is_empty() => {
+                Output::Drop(Reason::UnexpectedBytes)
+            }
             output => output,
         }
     }
@@ -294,20 +246,52 @@ impl Session {
                 self.stage = Stage::Handshake(frame, handshake);
                 Output::Wait
             }
-            Err(proof) => self.order(frame, proof),
+            Err(proof) => self.proven(frame, proof),
         }
     }
 
     fn authenticated(&mut self, proof: Authenticated) -> Output {
         match core::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Handshake(frame, _) => self.order(frame, proof),
+            Stage::Handshake(frame, _) => self.proven(frame, proof),
             _ => Output::Drop(Reason::UnexpectedBytes),
         }
     }
 
+    /// The peer has proved itself. Where the groups go by domains, which one it is comes first: not
+    /// earlier, so that no stranger can have libvirt asked.
+    fn proven(&mut self, frame: RequestFrame, proof: Authenticated) -> Output {
+        let by_groups = frame.action.needs_domain() || frame.action == Action::List;
+        match self.source {
+            Source::Cid(cid) if by_groups && self.policy.access().names_guests() => {
+                self.deadline = self.arrived + self.policy.timing().start;
+                self.stage = Stage::Identifying(frame, proof);
+                Output::Identify(cid)
+            }
+            _ => self.order(None, frame, proof),
+        }
+    }
+
+    fn identified(&mut self, guest: Option<DomainIdentity>) -> Output {
+        match core::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Identifying(frame, proof) => self.order(guest, frame, proof),
+            other => {
+                self.stage = other;
+                Output::Wait
+            }
+        }
+    }
+
     /// The only place where an order is made.
-    fn order(&mut self, frame: RequestFrame, _proof: Authenticated) -> Output {
-        let requester = Requester::new(self.source, Arc::clone(self.policy.access()));
+    fn order(
+        &mut self,
+        guest: Option<DomainIdentity>,
+        frame: RequestFrame,
+        _proof: Authenticated,
+    ) -> Output {
+        let mut requester = Requester::new(self.source, Arc::clone(self.policy.access()));
+        if let Some(guest) = guest {
+            requester = requester.with_guest(guest);
+        }
         if frame.action.needs_domain() && !requester.is_known() {
             let denied = vec![Reply::PermissionDenied.to_wire()];
             return Output::Finish(denied, Some(Reason::NotAllowed));
@@ -329,6 +313,7 @@ impl Session {
                 // not, as far as it has got.
                 Output::Cancel
             }
+            Stage::Identifying(..) => Output::Drop(Reason::RequesterGone),
             _ => Output::Drop(Reason::PeerClosed),
         }
     }
@@ -348,7 +333,7 @@ impl Session {
     fn expired(&mut self) -> Output {
         match self.stage {
             // The backend did not keep its promise: nobody knows, which is a failure.
-            Stage::Executing { .. } => self.failed(Reason::TimedOut),
+            Stage::Identifying(..) | Stage::Executing { .. } => self.failed(Reason::TimedOut),
             Stage::Connecting(_) => Output::Drop(Reason::CallbackFailed),
             _ => Output::Drop(Reason::TimedOut),
         }
@@ -356,12 +341,15 @@ impl Session {
 
     fn shut_down(&mut self) -> Output {
         match self.stage {
-            Stage::Executing { .. } => self.failed(Reason::ShuttingDown),
+            Stage::Identifying(..) | Stage::Executing { .. } => self.failed(Reason::ShuttingDown),
             _ => Output::Drop(Reason::ShuttingDown),
         }
     }
 
     fn failed(&mut self, reason: Reason) -> Output {
+        if matches!(self.stage, Stage::Identifying(..)) {
+            return Output::Finish(vec![Reply::Failure.to_wire()], Some(reason));
+        }
         self.answered(Answer::NotStarted(reason))
     }
 }

@@ -57,6 +57,13 @@ fn session(auth: HashAlgorithm) -> Session {
     )
 }
 
+/// Sends the frame, then runs an honest agent.
+fn ask(session: &mut Session, replay: &mut Replay) -> Output {
+    let output = session.handle(at(1), Event::Received(&frame()), replay);
+    assert_eq!(output, Output::Wait);
+    run_handshake(session, replay)
+}
+
 /// Runs an honest agent against the session until the order is made.
 fn run_handshake(session: &mut Session, replay: &mut Replay) -> Output {
     let key = key();
@@ -300,4 +307,81 @@ fn list_goes_out_behind_its_reply_byte() {
         output,
         Output::Finish([&[253][..], &[0; 131]].concat(), None)
     );
+}
+
+/// Sessions over vsock, with groups that go by the domain behind the CID.
+fn by_guest() -> Session {
+    let access = Access::groups(vec![Group {
+        name: None,
+        members: vec![GroupMember::parse("vm")],
+        sources: vec![GroupSource::Guest(GroupMember::parse("node1"))],
+    }]);
+    Session::accepted(policy(SHA256, access), Source::Cid(7), [3; 32], at(0))
+}
+
+fn guest(name: &str) -> DomainIdentity {
+    DomainIdentity {
+        name: name.to_owned(),
+        uuid: crate::domain::Uuid([1; 16]),
+    }
+}
+
+#[test]
+fn guest_is_identified_after_its_proof_and_before_its_order() {
+    let mut replay = Replay::new();
+    let mut session = by_guest();
+    assert_eq!(ask(&mut session, &mut replay), Output::Identify(7));
+    assert!(!session.served());
+    // It has proved itself: nobody takes its place, and what it sends changes nothing.
+    for event in [Event::Evicted, Event::Received(b"x"), Event::Tick] {
+        assert_eq!(session.handle(at(1), event, &mut replay), Output::Wait);
+    }
+    let event = Event::Identified(Some(guest("node1")));
+    let order = order(session.handle(at(1), event, &mut replay));
+    assert!(order.requester().may_fence(&guest("vm")));
+    assert!(session.served());
+}
+
+#[test]
+fn guest_that_nobody_can_identify_or_that_is_another_is_denied() {
+    for found in [None, Some(guest("node2"))] {
+        let mut replay = Replay::new();
+        let mut session = by_guest();
+        assert_eq!(ask(&mut session, &mut replay), Output::Identify(7));
+        let output = session.handle(at(1), Event::Identified(found), &mut replay);
+        assert_eq!(output, Output::Finish(vec![3], Some(Reason::NotAllowed)));
+        assert!(!session.served());
+    }
+}
+
+#[test]
+fn identifying_ends_by_the_deadline_with_the_daemon_and_with_the_peer() {
+    let failure = |reason| Output::Finish(vec![1], Some(reason));
+    for (event, expected) in [
+        (Event::Tick, failure(Reason::TimedOut)),
+        (Event::ShutDown, failure(Reason::ShuttingDown)),
+        (Event::PeerClosed, Output::Drop(Reason::RequesterGone)),
+    ] {
+        let mut replay = Replay::new();
+        let mut session = by_guest();
+        assert_eq!(ask(&mut session, &mut replay), Output::Identify(7));
+        let late = matches!(event, Event::Tick);
+        let now = if late { session.deadline() } else { at(1) };
+        assert_eq!(session.handle(now, event, &mut replay), expected);
+        assert!(session.is_over());
+        let event = Event::Identified(Some(guest("node1")));
+        assert_eq!(session.handle(at(1), event, &mut replay), Output::Wait);
+    }
+}
+
+#[test]
+fn groups_that_name_no_guests_need_no_identification() {
+    let access = Access::groups(vec![Group {
+        name: None,
+        members: vec![GroupMember::parse("vm")],
+        sources: vec![GroupSource::Cid(7)],
+    }]);
+    let mut session = Session::accepted(policy(SHA256, access), Source::Cid(7), [3; 32], at(0));
+    let order = order(ask(&mut session, &mut Replay::new()));
+    assert_eq!(order.requester().source(), Source::Cid(7));
 }

@@ -149,8 +149,8 @@ fn group(section: &Section, kinds: &[Kind], notes: &mut Vec<Note>) -> Result<Gro
     let members: Vec<_> = view.list("uuid").to_vec();
     let mut sources = Vec::new();
     for value in view.list("ip") {
-        let parsed = source(value)?;
-        if let Some(message) = useless(parsed, kinds) {
+        let parsed = source(value, kinds)?;
+        if let Some(message) = useless(&parsed, kinds) {
             notes.push(Note::at(value.position, message));
         }
         sources.push(parsed);
@@ -173,8 +173,8 @@ fn group(section: &Section, kinds: &[Kind], notes: &mut Vec<Note>) -> Result<Gro
     })
 }
 
-/// An IP address or a vsock CID.
-fn source(value: &Text) -> Result<GroupSource, Note> {
+/// An IP address, a vsock CID, or a domain: its UUID or its name.
+fn source(value: &Text, kinds: &[Kind]) -> Result<GroupSource, Note> {
     if let Ok(address) = value.text.parse::<IpAddr>() {
         // Requests over IPv6 sockets may come from IPv4 addresses in disguise; one form of each.
         let address = address.to_canonical();
@@ -189,28 +189,56 @@ fn source(value: &Text) -> Result<GroupSource, Note> {
         // 0 is the hypervisor, 0xffffffff stands for any.
         Ok(0 | u32::MAX) if digits => Err(not(value, "the vsock CID of a guest")),
         Ok(cid) if digits => Ok(GroupSource::Cid(cid)),
-        _ => Err(not(
-            value,
-            "an IP address or a vsock CID; names and networks are not known here",
-        )),
+        _ => domain(value, kinds),
     }
 }
 
+/// A domain, where a listener can tell that a guest is one. What looks like an address that went
+/// wrong is not taken for a name.
+fn domain(value: &Text, kinds: &[Kind]) -> Result<GroupSource, Note> {
+    let member = GroupMember::parse(&value.text);
+    let like_an_address = |text: &str| {
+        text.contains([':', '/'])
+            || text
+                .chars()
+                .all(|letter| letter.is_ascii_digit() || ".+-".contains(letter))
+    };
+    let wanted = match member {
+        GroupMember::Name(_) if like_an_address(&value.text) => {
+            "an IP address, a vsock CID or a domain; networks are not known here"
+        }
+        _ if !kinds.is_empty() && !knows_domains(kinds) => {
+            "an IP address or a vsock CID; domains can only be named for guests that come by vsock \
+             or serial lines"
+        }
+        member => return Ok(GroupSource::Guest(member)),
+    };
+    Err(not(value, wanted))
+}
+
+fn knows_domains(kinds: &[Kind]) -> bool {
+    kinds
+        .iter()
+        .any(|kind| matches!(kind, Kind::Vsock | Kind::Serial))
+}
+
 /// What to say about a source that none of these listeners ever sees.
-fn useless(source: GroupSource, kinds: &[Kind]) -> Option<&'static str> {
+fn useless(source: &GroupSource, kinds: &[Kind]) -> Option<&'static str> {
     let any = |wanted: &[Kind]| kinds.iter().any(|kind| wanted.contains(kind));
     match source {
         _ if kinds.is_empty() => None,
+        // Refused where nobody knows domains.
+        GroupSource::Guest(_) => None,
         GroupSource::Cid(_) if any(&[Kind::Vsock]) => None,
         GroupSource::Ip(_) if any(&[Kind::Multicast, Kind::Tcp]) => None,
         _ if !any(&[Kind::Multicast, Kind::Tcp, Kind::Vsock]) => {
-            Some("the serial listener knows guests by the UUID of their domain, not by 'ip'")
+            Some("the serial listener knows guests by their domain, not by an address or a number")
         }
         GroupSource::Cid(_) => {
             Some("a number is a vsock CID: this listener knows guests by their IP address")
         }
         GroupSource::Ip(_) => {
-            Some("the vsock listener knows guests by their CID, not by an address")
+            Some("the vsock listener knows guests by their CID and domain, not by an address")
         }
     }
 }

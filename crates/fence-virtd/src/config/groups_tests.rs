@@ -1,6 +1,8 @@
 //! What groups mean.
 
-use fence_proto::{DomainIdentity, Source};
+use std::sync::Arc;
+
+use fence_proto::{DomainIdentity, Requester, Source};
 
 use super::super::conf;
 use super::super::schema::{LISTENERS, ROOT};
@@ -35,7 +37,8 @@ fn read(text: &str, kind: Kind) -> (Result<Access, String>, Vec<String>) {
 fn allows(access: &Access, source: Source) -> bool {
     let uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f".parse().unwrap();
     let name = "test".to_owned();
-    access.allows(source, &DomainIdentity { name, uuid })
+    let requester = Requester::new(source, Arc::new(access.clone()));
+    requester.may_fence(&DomainIdentity { name, uuid })
 }
 
 fn ip(text: &str) -> Source {
@@ -244,4 +247,53 @@ fn a_source_is_useless_only_if_no_listener_sees_it() {
     assert!(notes.is_empty(), "{notes:?}");
     let rules = rules.unwrap();
     assert!(rules.iter().all(|access| allows(access, Source::Cid(5))));
+}
+
+#[test]
+fn a_domain_may_be_a_source_where_guests_come_by_vsock_or_serial_lines() {
+    let own = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+    let text =
+        format!("groups {{ group {{ uuid = \"test\"; ip = \"Manager\"; ip = \"{own}\"; }} }}");
+    for kind in [Kind::Vsock, Kind::Serial] {
+        let (access, notes) = read(&text, kind);
+        let access = access.unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        assert!(access.names_guests());
+        let guest = |name: &str| {
+            let requester = Requester::new(Source::Cid(9), Arc::new(access.clone()));
+            let name = name.to_owned();
+            let uuid = "1ce02c4b-dfa1-42cb-b5b1-f0b1091ece60".parse().unwrap();
+            requester
+                .with_guest(DomainIdentity { name, uuid })
+                .is_known()
+        };
+        assert!(guest("manager"));
+        assert!(!guest("test"));
+        assert!(allows(&access, Source::Domain(own.parse().unwrap())));
+        assert!(!allows(&access, Source::Cid(9)));
+    }
+    for kind in [Kind::Tcp, Kind::Multicast] {
+        let message = read(&text, kind).0.unwrap_err();
+        assert!(
+            message.contains("only be named for guests that come by vsock"),
+            "{message}"
+        );
+    }
+    assert!(rules_of(&text, &["tcp", "vsock"]).0.is_ok());
+}
+
+#[test]
+fn an_address_gone_wrong_is_no_domain() {
+    for value in [
+        "10.0.0.0/8",
+        "127.0.0.01",
+        "fe80::1%eth0",
+        "+5",
+        "-1",
+        "4294967296",
+    ] {
+        let text = format!("groups {{ group {{ uuid = \"test\"; ip = \"{value}\"; }} }}");
+        let message = read(&text, Kind::Vsock).0.unwrap_err();
+        assert!(message.contains("is not "), "{value}: {message}");
+    }
 }

@@ -152,6 +152,10 @@ impl Host {
         }
     }
 
+    pub(super) const fn reach(&self) -> Reach {
+        self.reach
+    }
+
     pub(super) const fn pool(&self, lane: Lane) -> &Pool {
         match lane {
             Lane::Ask => &self.ask,

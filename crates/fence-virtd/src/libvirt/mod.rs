@@ -20,6 +20,7 @@ mod changes;
 mod connection;
 mod events;
 mod ffi;
+mod guests;
 mod host;
 mod inventory;
 mod lanes;
@@ -43,11 +44,12 @@ use fence_proto::fencing::Sightings;
 use tokio::time::{Instant, timeout_at};
 
 use self::connection::Reach;
+use self::guests::Guests;
 use self::host::{Common, Host, Link, Tally};
 use self::lanes::Lanes;
 use self::orders::Task;
 use self::watch::{WatchSettings, Watcher};
-use crate::backend::{Answering, Backend, BackendError, CancelFlag, Starting};
+use crate::backend::{Answering, Backend, BackendError, CancelFlag, Identifying, Starting};
 use crate::clock::Clock;
 
 /// How long [`LibvirtBackend::ready`] waits for the first tries to connect. One that fails does so at
@@ -62,6 +64,7 @@ struct Inner {
     hosts: Vec<Arc<Host>>,
     common: Arc<Common>,
     lanes: Lanes,
+    guests: Guests,
     clock: Clock,
 }
 
@@ -115,6 +118,7 @@ impl LibvirtBackend {
             hosts,
             common,
             lanes: Lanes::default(),
+            guests: Guests::default(),
             clock,
         }))
     }
@@ -207,6 +211,15 @@ impl Backend for LibvirtBackend {
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering {
         let backend = self.clone();
         Box::pin(async move { Self::execute(&backend, order, cancelled).await })
+    }
+
+    fn expect_guests(&self) {
+        self.0.guests.expect(&self.0.hosts);
+    }
+
+    fn identify(&self, cid: u32) -> Identifying {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.guests.find(&inner.hosts, cid).await })
     }
 
     fn summary(&self) -> String {

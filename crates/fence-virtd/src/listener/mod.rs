@@ -2,15 +2,22 @@
 
 pub mod multicast;
 pub mod tcp;
+pub mod vsock;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fence_proto::Source;
+use fence_proto::host::Session;
+
 use self::multicast::{Group, Multicast};
 use self::tcp::Tcp;
+use self::vsock::Vsock;
 use crate::config::ListenerSettings;
 use crate::gate::Gate;
+use crate::session::Driver;
+use crate::stream::{Peer, Stream};
 
 /// Between two warnings of one kind.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,6 +29,8 @@ pub enum Listener {
     Multicast(Multicast),
     /// TCP.
     Tcp(Tcp),
+    /// Sockets between host and guest.
+    Vsock(Vsock),
 }
 
 impl Listener {
@@ -40,7 +49,7 @@ impl Listener {
                 Self::Multicast(Multicast::bind(group, gate)?)
             }
             ListenerSettings::Tcp(tcp) => Self::Tcp(Tcp::bind(tcp.address, gate)?),
-            ListenerSettings::Vsock(_) => return Err(ListenerError::NotAvailable("vsock")),
+            ListenerSettings::Vsock(vsock) => Self::Vsock(Vsock::bind(vsock.port, gate)?),
             ListenerSettings::Serial(_) => return Err(ListenerError::NotAvailable("serial")),
         })
     }
@@ -53,6 +62,7 @@ impl Listener {
         match self {
             Self::Multicast(multicast) => multicast.serve().await,
             Self::Tcp(tcp) => tcp.serve().await,
+            Self::Vsock(vsock) => vsock.serve().await,
         }
     }
 }
@@ -61,7 +71,7 @@ impl Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
     /// Configured, but not built yet.
-    #[error("listener {0} is not available in this version; use multicast or tcp")]
+    #[error("listener {0} is not available in this version; use multicast, tcp or vsock")]
     NotAvailable(&'static str),
     /// The named interface does not exist or is down.
     #[error(
@@ -69,6 +79,12 @@ pub enum ListenerError {
          key out to follow all interfaces, or start with -w to wait for it"
     )]
     NoInterface(String),
+    /// The kernel has no vsock, or keeps it from this process.
+    #[error(
+        "the kernel has no vsock ({0}): load its module (modprobe vhost_vsock), let the service manager \
+         allow AF_VSOCK, or start with -w to wait for it"
+    )]
+    NoVsock(io::Error),
     /// A socket could not be had as configured.
     #[error("cannot {what}: {error}")]
     Socket {
@@ -95,7 +111,7 @@ impl ListenerError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::NoInterface(_) => true,
+            Self::NoInterface(_) | Self::NoVsock(_) => true,
             Self::Socket { error, .. } => matches!(
                 error.kind(),
                 io::ErrorKind::AddrNotAvailable
@@ -107,6 +123,36 @@ impl ListenerError {
             Self::NotAvailable(_) | Self::Lost { .. } | Self::Random(_) => false,
         }
     }
+}
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// How long accepting pauses after an error, so that a lasting one costs no processor time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Gets the session of a connection that was accepted going, if there is a place for it.
+///
+/// # Errors
+/// [`ListenerError::Random`].
+pub fn start_session(
+    gate: &Arc<Gate>,
+    source: Source,
+    (stream, peer): (impl Stream, Peer),
+) -> Result<(), ListenerError> {
+    let place = match gate.hub.admit(source) {
+        Ok(place) => place,
+        Err(reason) => {
+            gate.turn_away(reason, &peer);
+            return Ok(());
+        }
+    };
+    let now = gate.hub.clock.now();
+    let policy = Arc::clone(gate.policy());
+    let session = Session::accepted(policy, source, session_random()?, now);
+    let driver = Driver::new(Arc::clone(gate), place, session, (stream, peer));
+    tokio::spawn(driver.run());
+    Ok(())
 }
 
 /// Random bytes for a session's challenge.

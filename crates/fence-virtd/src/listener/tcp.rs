@@ -2,23 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fence_proto::Source;
-use fence_proto::host::Session;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Complaints, ListenerError, session_random, socket_is_lost};
+use super::{ACCEPT_PAUSE, BACKLOG, Complaints, ListenerError, socket_is_lost, start_session};
 use crate::gate::Gate;
 use crate::hub::Phase;
-use crate::session::Driver;
-
-/// Connections that the kernel holds until they are accepted.
-const BACKLOG: i32 = 1024;
-
-/// How long accepting pauses after an error, so that a lasting one costs no processor time.
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::stream::Peer;
 
 /// A listening socket, ready to serve.
 #[derive(Debug)]
@@ -64,29 +56,17 @@ impl Tcp {
                 }
                 Err(error) => {
                     complaints.say("accepting a connection", &error);
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
     fn start(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), ListenerError> {
-        let gate = Arc::clone(&self.gate);
-        let source = Source::Ip(peer.ip().to_canonical());
-        let place = match gate.hub.admit(source) {
-            Ok(place) => place,
-            Err(reason) => {
-                gate.turn_away(reason, &peer);
-                return Ok(());
-            }
-        };
         // Without it the reply of a list waits for acknowledgements; if it fails, it just does.
         let _ = stream.set_nodelay(true);
-        let now = gate.hub.clock.now();
-        let policy = Arc::clone(gate.policy());
-        let session = Session::accepted(policy, source, session_random()?, now);
-        tokio::spawn(Driver::new(gate, place, session, (stream, peer)).run());
-        Ok(())
+        let source = Source::Ip(peer.ip().to_canonical());
+        start_session(&self.gate, source, (stream, Peer::Ip(peer)))
     }
 }
 

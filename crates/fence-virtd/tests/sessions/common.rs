@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use fence_proto::domain::DomainRef;
 use fence_proto::frame::{RequestFrame, RequestId, Signature};
 use fence_proto::host::{Answer, Limits, Policy, Timing};
-use fence_proto::{Action, HashAlgorithm, Key, Order, Reason, Reply, Requester};
-use fence_virtd::backend::{Answering, Backend, CancelFlag, Starting};
+use fence_proto::{
+    Access, Action, DomainIdentity, HashAlgorithm, Key, Order, Reason, Reply, Requester, Uuid,
+};
+use fence_virtd::backend::{Answering, Backend, CancelFlag, Identifying, Starting};
 use fence_virtd::clock::Clock;
 use fence_virtd::gate::Gate;
 use fence_virtd::hub::Hub;
@@ -26,10 +28,14 @@ pub(crate) fn key() -> Key {
     Key::from_bytes(&[7; 4096]).unwrap()
 }
 
+/// The CID of the only guest that the backend knows, `node1`.
+pub(crate) const GUEST_CID: u32 = 7;
+
 /// Answers success once the gate is open; counts what it was given.
 #[derive(Debug)]
 pub(crate) struct FakeBackend {
     pub(crate) executed: AtomicUsize,
+    pub(crate) identified: AtomicUsize,
     gate: watch::Sender<bool>,
     pub(crate) flags: Mutex<Vec<CancelFlag>>,
     requesters: Mutex<Vec<Requester>>,
@@ -40,6 +46,7 @@ impl FakeBackend {
         let gate = watch::Sender::new(open);
         Arc::new(Self {
             executed: AtomicUsize::new(0),
+            identified: AtomicUsize::new(0),
             gate,
             flags: Mutex::default(),
             requesters: Mutex::default(),
@@ -79,6 +86,21 @@ impl Backend for FakeBackend {
         })
     }
 
+    fn expect_guests(&self) {}
+
+    fn identify(&self, cid: u32) -> Identifying {
+        self.identified.fetch_add(1, Ordering::SeqCst);
+        let guest = (cid == GUEST_CID).then(|| DomainIdentity {
+            name: "node1".to_owned(),
+            uuid: Uuid([1; 16]),
+        });
+        let mut gate = self.gate.subscribe();
+        Box::pin(async move {
+            gate.wait_for(|open| *open).await.unwrap();
+            guest
+        })
+    }
+
     fn summary(&self) -> String {
         String::new()
     }
@@ -86,12 +108,13 @@ impl Backend for FakeBackend {
     fn shut_down(&self) {}
 }
 
-pub(crate) fn policy(timing: Timing) -> Arc<Policy> {
-    Arc::new(Policy::new(Some(key()), (SHA256, SHA256), Arc::default(), timing).unwrap())
+pub(crate) fn policy(access: Access, timing: Timing) -> Arc<Policy> {
+    let hashes = (SHA256, SHA256);
+    Arc::new(Policy::new(Some(key()), hashes, Arc::new(access), timing).unwrap())
 }
 
 pub(crate) fn gate(hub: &Arc<Hub>, timing: Timing) -> Arc<Gate> {
-    Gate::new(hub, "test", policy(timing))
+    Gate::new(hub, "test", policy(Access::unrestricted(), timing))
 }
 
 pub(crate) fn hub(backend: &Arc<FakeBackend>, limits: Limits) -> Arc<Hub> {
@@ -129,12 +152,12 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// The handshake of a C agent; `None` if the host closes.
-pub(crate) fn authenticate(stream: &mut TcpStream) -> Option<()> {
+pub(crate) fn authenticate(stream: &mut (impl Read + Write)) -> Option<()> {
     authenticate_with(&key(), stream)
 }
 
 /// The same with another key.
-pub(crate) fn authenticate_with(key: &Key, stream: &mut TcpStream) -> Option<()> {
+pub(crate) fn authenticate_with(key: &Key, stream: &mut (impl Read + Write)) -> Option<()> {
     let own = [9; 64];
     stream.write_all(&own).ok()?;
     let mut bytes = [0; 128];
@@ -145,7 +168,7 @@ pub(crate) fn authenticate_with(key: &Key, stream: &mut TcpStream) -> Option<()>
 }
 
 /// The reply byte; `None` if the host closes without one.
-pub(crate) fn reply(stream: &mut TcpStream) -> Option<u8> {
+pub(crate) fn reply(stream: &mut impl Read) -> Option<u8> {
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
     Some(byte[0])

@@ -6,3 +6,4 @@ mod common;
 mod multicast;
 mod supervisor;
 mod tcp;
+mod vsock;

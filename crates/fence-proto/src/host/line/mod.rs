@@ -24,9 +24,9 @@ mod tests;
 use core::time::Duration;
 use std::sync::Arc;
 
+use super::events::Answer;
 use super::policy::Timing;
 use super::replay::RequestKey;
-use super::session::Answer;
 use crate::access::{Access, Requester, Source};
 use crate::action::Action;
 use crate::domain::{DomainRef, Uuid};

@@ -1,5 +1,6 @@
 //! The backend on libvirt's test driver, inside this process and in a private libvirtd.
 
+mod guests;
 mod libvirtd;
 mod orders;
 mod several;

@@ -11,7 +11,7 @@ use crate::domain_xml::Devices;
 impl Connection {
     /// What the domain is now; `None` if it is gone. Of one that cannot be asked for, though others can, the
     /// state is 0, "no state".
-    pub(super) fn watched(
+    pub(in crate::libvirt) fn watched(
         &self,
         domain: &Domain,
         settings: &WatchSettings,

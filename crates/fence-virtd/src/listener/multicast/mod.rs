@@ -27,6 +27,7 @@ use super::{ListenerError, session_random};
 use crate::gate::Gate;
 use crate::hub::{Phase, Place};
 use crate::session::Driver;
+use crate::stream::Peer;
 
 /// Where to listen.
 #[derive(Debug, Clone)]
@@ -144,7 +145,7 @@ async fn serve_request(
         let mut session = Session::calling_back(policy, call.clone(), random, now);
         match connect(&gate, &session, &mut place, address).await {
             Ok(stream) => {
-                let connection = (stream, address);
+                let connection = (stream, Peer::Ip(address));
                 let driver = Driver::new(Arc::clone(&gate), place, session, connection);
                 break driver.run_connected().await.served();
             }
