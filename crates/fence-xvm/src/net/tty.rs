@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::termios::{
-    BaudRate, ControlFlags, FlushArg, InputFlags, LocalFlags, SetArg, Termios, cfmakeraw,
-    cfsetspeed, tcflush, tcgetattr, tcsetattr,
+    BaudRate, ControlFlags, FlushArg, InputFlags, LocalFlags, SetArg, Termios, cfmakeraw, tcflush,
+    tcgetattr, tcsetattr,
 };
 
 use super::clock::Clock;
@@ -187,11 +187,19 @@ fn prepare(device: File, params: SerialParams) -> nix::Result<Tty> {
     let mut modes = tcgetattr(&device)?;
     make_raw(&mut modes, params);
     // Speed 0 puts the modem lines down (termios(3)).
-    cfsetspeed(&mut modes, BaudRate::B0)?;
+    set_speed(&mut modes, BaudRate::B0);
     tcsetattr(&device, SetArg::TCSANOW, &modes)?;
     tcflush(&device, FlushArg::TCIOFLUSH)?;
-    cfsetspeed(&mut modes, speed(params))?;
+    set_speed(&mut modes, speed(params));
     Ok(Tty { device, modes })
+}
+
+/// Where Linux has the speed. The C library's function for it cannot be linked statically: the `libc`
+/// crate asks for one version of it by name, and a static C library has no versions.
+fn set_speed(modes: &mut Termios, speed: BaudRate) {
+    let bits = ControlFlags::from_bits_retain(speed as libc::speed_t);
+    modes.control_flags.remove(ControlFlags::CBAUD);
+    modes.control_flags.insert(bits);
 }
 
 /// As the original: raw, without modem control, with flow control by RTS and CTS.
