@@ -1,38 +1,121 @@
 //! The state machine: what one member of the group knows and does.
 
-use core::hash::{Hash, Hasher};
+use std::collections::BTreeMap;
 
-use fence_proto::Moment;
-use fence_proto::Reply;
-use fence_proto::host::Answer;
+use fence_proto::{Moment, Uuid};
 
+use crate::cases::Case;
+use crate::cx::Cx;
+use crate::inventory::{Inquiry, Memory, Tombstones};
+use crate::jobs::Jobs;
+use crate::limits::DIGEST;
+use crate::local::Local;
+use crate::peers::{Fetch, Peer};
 use crate::reason::Counters;
-use crate::seam::{Config, Event, Now, Output};
+use crate::seam::{Config, Event, MemberId, NodeId, Now, Output, WallTime};
+use crate::turns::Turns;
+use crate::wire::legacy::is_legacy;
+use crate::wire::message::{Key, Message};
 
 /// One member of the cluster. Feed it every event with [`Self::handle`], and do what comes out, in
 /// order.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    config: Config,
-    counters: Counters,
+    pub(crate) config: Config,
+    /// The configured hosts, once they are known.
+    pub(crate) hosts: Option<BTreeMap<NodeId, String>>,
+    pub(crate) quorum: bool,
+    pub(crate) connected: bool,
+    /// Since when there has been no quorum or no connection.
+    pub(crate) alone: Option<Moment>,
+    /// Since when this member has been in the group without a break.
+    pub(crate) joined: WallTime,
+    pub(crate) local: Local,
+    pub(crate) peers: BTreeMap<MemberId, Peer>,
+    pub(crate) memories: BTreeMap<NodeId, Memory>,
+    pub(crate) fetches: BTreeMap<NodeId, Fetch>,
+    pub(crate) inquiries: BTreeMap<NodeId, Inquiry>,
+    pub(crate) gone: Tombstones,
+    pub(crate) turns: Turns,
+    pub(crate) jobs: Jobs,
+    /// Definitions that the shell keeps, for which request, and until when at most.
+    pub(crate) kept: BTreeMap<Uuid, (Key, Moment)>,
+    pub(crate) cases: BTreeMap<u64, Case>,
+    /// The number of the next request.
+    pub(crate) next_number: u64,
+    pub(crate) digest_due: Moment,
+    /// When the last event was handled.
+    pub(crate) last: Moment,
+    pub(crate) counters: Counters,
 }
 
 impl Cluster {
     /// A daemon that starts now, has joined nothing and has heard nothing from its libvirt.
     #[must_use]
     pub fn new(config: Config, now: Now) -> Self {
-        let _ = now;
         Self {
             config,
+            hosts: None,
+            quorum: false,
+            connected: false,
+            alone: Some(now.moment),
+            joined: now.wall,
+            local: Local::new(now.wall),
+            peers: BTreeMap::new(),
+            memories: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            inquiries: BTreeMap::new(),
+            gone: Tombstones::default(),
+            turns: Turns::default(),
+            jobs: Jobs::default(),
+            kept: BTreeMap::new(),
+            cases: BTreeMap::new(),
+            next_number: 1,
+            digest_due: now.moment + DIGEST,
+            last: now.moment,
             counters: Counters::default(),
         }
     }
 
     /// Takes in what happened; appends what has to be done.
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Output>) {
-        let _ = now;
-        if let Event::Request(ticket, _) = event {
-            out.push(Output::Reply(ticket, Answer::Reply(Reply::Failure), None));
+        let mut cx = Cx::new(now, out);
+        let cx = &mut cx;
+        self.last = self.last.max(now.moment);
+        // What is over is over before anything else happens: the daemon may have stood still.
+        self.expire_cases(cx);
+        let tick = matches!(event, Event::Tick);
+        self.take(cx, event);
+        if self.connected && self.quorum {
+            self.alone = None;
+        } else {
+            self.alone.get_or_insert(cx.now);
+        }
+        if tick {
+            self.begin_announced(cx);
+        }
+        self.keep_up(cx);
+        self.forget_what_is_old(cx);
+        self.advance_parts(cx);
+        self.advance_cases(cx);
+    }
+
+    fn take(&mut self, cx: &mut Cx<'_>, event: Event<'_>) {
+        match event {
+            Event::Membership { members, left } => self.membership(cx, &members, &left),
+            Event::Disconnected => self.disconnected(cx),
+            Event::Delivered { from, bytes } => self.delivered(cx, from, bytes),
+            Event::Quorum(quorum) => self.quorum = quorum,
+            Event::Hosts(hosts) => self.hosts_configured(cx, hosts),
+            Event::Inventory(domains) => self.inventory_listed(cx, domains),
+            Event::Changed(domain) => self.observe(cx, &domain, false),
+            Event::Gone(uuid) => self.observe_gone(cx, uuid, false),
+            Event::InventoryLost => self.inventory_lost(cx),
+            Event::Proof { node, since, proof } => self.proof_answered(cx, node, since, proof),
+            Event::Request(ticket, request) => self.requested(cx, ticket, request),
+            Event::Abandoned(ticket) => self.abandoned(ticket),
+            Event::Done(id, outcome) => self.job_done(cx, id, &outcome),
+            Event::Tick => {}
         }
     }
 
@@ -40,7 +123,19 @@ impl Cluster {
     /// at once, behind the events that are waiting already.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        None
+        if self.has_announced() {
+            return Some(self.last);
+        }
+        let mut next = None;
+        let mut at = |moment: Moment| {
+            // What was due by the last event has been considered with it.
+            if moment > self.last {
+                next = Some(next.map_or(moment, |next: Moment| next.min(moment)));
+            }
+        };
+        self.times_of_group(&mut at);
+        self.times_of_cases(&mut at);
+        next
     }
 
     /// What was dropped and why, as `name=count`, for the log.
@@ -49,13 +144,25 @@ impl Cluster {
         self.counters.summary()
     }
 
-    /// A number that is the same for two states that behave alike from now on: moments count by
-    /// their distance from `now`, and what is only counted or logged does not count.
-    #[must_use]
-    pub fn fingerprint(&self, now: Now) -> u64 {
-        let _ = now;
-        let mut hasher = std::hash::DefaultHasher::new();
-        self.config.me.hash(&mut hasher);
-        hasher.finish()
+    /// Sends to the group, if there is one.
+    pub(crate) fn send(&self, cx: &mut Cx<'_>, message: &Message) {
+        if self.connected {
+            cx.out.push(Output::Send(message.encode()));
+        }
+    }
+
+    fn delivered(&mut self, cx: &mut Cx<'_>, from: MemberId, bytes: &[u8]) {
+        let result = if is_legacy(bytes) {
+            self.delivered_original(cx, from, bytes)
+        } else {
+            Message::decode(bytes).and_then(|message| self.delivered_ours(cx, from, message))
+        };
+        if let Err(reason) = result {
+            self.counters.count(reason);
+            let len = bytes.len();
+            cx.debug(format!(
+                "a message of {len} bytes from {from} was dropped: {reason}"
+            ));
+        }
     }
 }

@@ -14,7 +14,25 @@ pub mod reason;
 pub mod seam;
 pub mod wire;
 
+mod cases;
 mod cluster;
+mod cx;
+mod explain;
+mod fingerprint;
+mod group;
+mod inventory;
+mod jobs;
+mod knowledge;
+mod limits;
+mod local;
+mod original;
+mod parts;
+mod peers;
+mod proofs;
+mod turns;
+mod verdict;
+mod work;
 
 pub use cluster::Cluster;
+pub use limits::{MAX_CASES, MAX_DOMAINS};
 pub use reason::Reason;

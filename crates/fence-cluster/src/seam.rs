@@ -238,7 +238,8 @@ pub enum Outcome {
     Found(Vec<LocalDomain>),
     /// `Off`: it was active, and is proven off now.
     Off {
-        /// A migration of this copy was under way or may have been: other hosts may have it running.
+        /// A migration of this copy was under way or may have been, from here or to here: other
+        /// hosts may have it running.
         migrating: bool,
         /// It went by itself, or was gone when it was to be destroyed: not our doing.
         vanished: bool,
@@ -251,7 +252,10 @@ pub enum Outcome {
     Started,
     /// `Ping`: it answers.
     Alive,
-    /// The hypervisor did not answer (in time); nothing is known.
+    /// The hypervisor did not answer (in time); nothing is known. A destroy or start that ended so
+    /// may still be executed when the hypervisor goes on: until that call has returned, or its
+    /// connection is closed and it is sure that nothing is executed for it any more, every later
+    /// `Look`, `Off` and `Start` of that domain ends so too.
     Silent,
     /// It was not begun: too late, or the daemon is ending.
     NotBegun,

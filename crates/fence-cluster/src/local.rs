@@ -1,0 +1,231 @@
+//! This host's own inventory: what its libvirt says, and what the group is told of it.
+
+use fence_proto::{Moment, Uuid};
+
+use crate::cluster::Cluster;
+use crate::cx::Cx;
+use crate::inventory::{Domains, Inventory};
+use crate::limits::{MANY_CHANGES, MAX_DOMAINS, SEND_AGAIN};
+use crate::reason::Reason;
+use crate::seam::{LocalDomain, Migration, WallTime};
+use crate::wire::message::{Change, Message, Stand};
+use crate::wire::record::{Holding, Record};
+
+/// What this host has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Local {
+    pub(crate) stand: Stand,
+    /// libvirt has listed what it has at least once.
+    pub(crate) known: bool,
+    /// libvirt answers.
+    pub(crate) current: bool,
+    pub(crate) domains: Domains,
+    /// When the whole was last sent.
+    pub(crate) sent: Option<Moment>,
+}
+
+impl Local {
+    pub(crate) const fn new(start: WallTime) -> Self {
+        Self {
+            stand: Stand { start, seq: 0 },
+            known: false,
+            current: false,
+            domains: Domains::new(),
+            sent: None,
+        }
+    }
+
+    pub(crate) fn holding(&self, uuid: Uuid) -> Holding {
+        crate::inventory::holding(&self.domains, uuid)
+    }
+}
+
+/// A run of its own, which a migration's incoming half is not yet.
+fn runs(domain: &LocalDomain) -> bool {
+    domain.active && domain.migration != Migration::Incoming
+}
+
+impl Cluster {
+    /// Everything that libvirt has.
+    pub(crate) fn inventory_listed(&mut self, cx: &mut Cx<'_>, domains: Vec<LocalDomain>) {
+        let gone: Vec<_> = {
+            let listed: std::collections::BTreeSet<_> =
+                domains.iter().map(|domain| domain.identity.uuid).collect();
+            let known = self.local.domains.keys();
+            known
+                .filter(|uuid| !listed.contains(uuid))
+                .copied()
+                .collect()
+        };
+        let mut changes = Vec::new();
+        let first = !self.local.known;
+        let was_current = self.local.current;
+        self.local.known = true;
+        self.local.current = true;
+        for domain in &domains {
+            changes.extend(self.take_in(cx, domain, false));
+        }
+        for uuid in gone {
+            changes.extend(self.take_out(uuid, false));
+        }
+        if !was_current && !first {
+            changes.push(Change::Current { current: true });
+        }
+        if first || changes.len() > MANY_CHANGES {
+            self.local.stand.seq = self.local.stand.seq.saturating_add(1);
+            self.send_inventory(cx);
+        } else {
+            self.announce(cx, changes);
+        }
+        self.settle_all(cx);
+    }
+
+    /// Looks after starts that ended without saying whether the domain runs.
+    fn settle_all(&mut self, cx: &mut Cx<'_>) {
+        let records = self.local.domains.iter();
+        let open = records.filter(|(uuid, record)| {
+            record.starting && !self.jobs.is_starting(**uuid) && !self.turns.starts(**uuid)
+        });
+        let open: Vec<_> = open.map(|(uuid, _)| *uuid).collect();
+        for uuid in open {
+            self.settle(cx, uuid);
+        }
+    }
+
+    /// libvirt does not answer any more.
+    pub(crate) fn inventory_lost(&mut self, cx: &mut Cx<'_>) {
+        if !self.local.current {
+            return;
+        }
+        self.local.current = false;
+        self.announce(cx, vec![Change::Current { current: false }]);
+    }
+
+    /// libvirt says that the domain is this. `settled`: asked after whatever this host began.
+    pub(crate) fn observe(&mut self, cx: &mut Cx<'_>, domain: &LocalDomain, settled: bool) {
+        let change = self.take_in(cx, domain, settled);
+        self.announce(cx, change.into_iter().collect());
+    }
+
+    /// libvirt says that it does not have the domain.
+    pub(crate) fn observe_gone(&mut self, cx: &mut Cx<'_>, uuid: Uuid, settled: bool) {
+        let change = self.take_out(uuid, settled);
+        self.announce(cx, change.into_iter().collect());
+    }
+
+    fn take_in(&mut self, cx: &mut Cx<'_>, domain: &LocalDomain, settled: bool) -> Option<Change> {
+        let uuid = domain.identity.uuid;
+        let old = self.local.domains.get(&uuid);
+        if old.is_none() && self.local.domains.len() >= MAX_DOMAINS {
+            self.local.current = false;
+            self.counters.count(Reason::Full);
+            cx.warn(format!(
+                "this host has more than {MAX_DOMAINS} domains: its inventory counts as not current"
+            ));
+            return Some(Change::Current { current: false });
+        }
+        let starting = old.is_some_and(|old| old.starting);
+        let ran = old.is_some_and(|old| old.holding() == Holding::Copy);
+        let version = match old {
+            Some(old) if starting || ran || !runs(domain) => old.version,
+            None if !runs(domain) => 0,
+            _ => self.newest(uuid).saturating_add(1),
+        };
+        let mut record = Record::of(domain, version);
+        record.starting = starting && !settled;
+        if old == Some(&record) {
+            return None;
+        }
+        self.gone.outdated(uuid, version);
+        let before = old.map_or(Holding::Nothing, Record::holding);
+        self.stir(uuid, before.max(record.holding()));
+        self.local.domains.insert(uuid, record.clone());
+        Some(Change::Record { uuid, record })
+    }
+
+    fn take_out(&mut self, uuid: Uuid, settled: bool) -> Option<Change> {
+        let record = self.local.domains.get_mut(&uuid)?;
+        if record.starting && !settled {
+            if !record.active {
+                return None;
+            }
+            record.active = false;
+            let record = record.clone();
+            return Some(Change::Record { uuid, record });
+        }
+        let record = self.local.domains.remove(&uuid)?;
+        self.stir(uuid, record.holding());
+        self.gone.add(uuid, &record);
+        Some(Change::Gone { uuid })
+    }
+
+    /// This host is about to announce that it starts the domain, in a run with this version.
+    /// Everybody takes that down when the announcement is delivered, so there is nothing to send;
+    /// it is taken down here before, so that what is sent behind the announcement says it too.
+    pub(crate) fn starts(&mut self, uuid: Uuid, name: &str, version: u64) {
+        starting(&mut self.local.domains, uuid, name, version);
+    }
+
+    /// Nothing came of it, and nothing will.
+    pub(crate) fn starts_not(&mut self, cx: &mut Cx<'_>, uuid: Uuid) {
+        let Some(record) = self.local.domains.get_mut(&uuid) else {
+            return;
+        };
+        if !record.starting {
+            return;
+        }
+        record.starting = false;
+        let record = record.clone();
+        self.announce(cx, vec![Change::Record { uuid, record }]);
+        // Whether it is defined here at all, libvirt says.
+        self.settle(cx, uuid);
+    }
+
+    fn announce(&mut self, cx: &mut Cx<'_>, changes: Vec<Change>) {
+        for change in changes {
+            self.local.stand.seq = self.local.stand.seq.saturating_add(1);
+            let stand = self.local.stand;
+            if self.local.known {
+                self.tell_originals(cx, &change);
+                self.send(cx, &Message::Changed { stand, change });
+            }
+        }
+    }
+
+    /// Sends the whole; or, before there is one, that there is none.
+    pub(crate) fn send_inventory(&mut self, cx: &mut Cx<'_>) {
+        let Local { stand, current, .. } = self.local;
+        if !self.local.known {
+            return self.send(cx, &Message::Digest { stand, current });
+        }
+        self.local.sent = Some(cx.now);
+        for part in Inventory::parts(stand, current, &self.local.domains) {
+            self.send(cx, &Message::Inventory { part });
+        }
+        self.tell_originals_all(cx);
+    }
+
+    /// Somebody has missed something.
+    pub(crate) fn send_inventory_again(&mut self, cx: &mut Cx<'_>) {
+        let sent = self.local.sent;
+        if sent.is_none_or(|sent| cx.is_past(sent, SEND_AGAIN)) {
+            self.send_inventory(cx);
+        }
+    }
+}
+
+/// Marks the domain as being started.
+pub(crate) fn starting(domains: &mut Domains, uuid: Uuid, name: &str, version: u64) {
+    let record = domains.entry(uuid).or_insert_with(|| Record {
+        name: name.to_owned(),
+        state: 0,
+        active: false,
+        starting: true,
+        migration: Migration::None,
+        version,
+    });
+    record.starting = true;
+    record.version = record.version.max(version);
+    // Whatever became of its last run, the next one is here.
+    record.migration = Migration::None;
+}
