@@ -1,6 +1,6 @@
 //! The state machine: what one member of the group knows and does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fence_proto::{Moment, Uuid};
 
@@ -46,6 +46,9 @@ pub struct Cluster {
     pub(crate) digest_due: Moment,
     /// When the last event was handled.
     pub(crate) last: Moment,
+    /// The requests that something has happened to, and whether to all of them.
+    pub(crate) touched: BTreeSet<u64>,
+    pub(crate) all_touched: bool,
     pub(crate) counters: Counters,
 }
 
@@ -73,6 +76,8 @@ impl Cluster {
             next_number: 1,
             digest_due: now.moment + DIGEST,
             last: now.moment,
+            touched: BTreeSet::new(),
+            all_touched: false,
             counters: Counters::default(),
         }
     }
@@ -81,10 +86,10 @@ impl Cluster {
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Output>) {
         let mut cx = Cx::new(now, out);
         let cx = &mut cx;
-        self.last = self.last.max(now.moment);
         // What is over is over before anything else happens: the daemon may have stood still.
         self.expire_cases(cx);
         let tick = matches!(event, Event::Tick);
+        self.all_touched = self.touches_all(now.moment, &event);
         self.take(cx, event);
         if self.connected && self.quorum {
             self.alone = None;
@@ -98,6 +103,23 @@ impl Cluster {
         self.forget_what_is_old(cx);
         self.advance_parts(cx);
         self.advance_cases(cx);
+        self.last = self.last.max(now.moment);
+    }
+
+    /// Whether an event, or the time, may matter to every request. Messages that only matter to one
+    /// say so when they are handled.
+    fn touches_all(&self, now: Moment, event: &Event<'_>) -> bool {
+        let narrow = matches!(
+            event,
+            Event::Delivered { .. }
+                | Event::Request(..)
+                | Event::Abandoned(_)
+                | Event::Done(..)
+                | Event::Tick
+        );
+        let mut due = !narrow;
+        self.times_of_requests(&mut |at| due |= at > self.last && at <= now);
+        due
     }
 
     fn take(&mut self, cx: &mut Cx<'_>, event: Event<'_>) {
@@ -153,6 +175,7 @@ impl Cluster {
 
     fn delivered(&mut self, cx: &mut Cx<'_>, from: MemberId, bytes: &[u8]) {
         let result = if is_legacy(bytes) {
+            self.all_touched = true;
             self.delivered_original(cx, from, bytes)
         } else {
             Message::decode(bytes).and_then(|message| self.delivered_ours(cx, from, message))

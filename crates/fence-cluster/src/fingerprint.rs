@@ -140,7 +140,8 @@ impl Hash for Cluster {
 impl Hash for Case {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let request = &self.request;
-        (self.ticket, request.action, &request.domain, request.source).hash(state);
+        (self.ticket, request.action, &request.domain).hash(state);
+        request.requester.source().hash(state);
         (request.start_by, request.answer_by).hash(state);
         (self.arrived, self.close_at, self.decide_by).hash(state);
         (&self.stage, &self.target, &self.pursuit, &self.outcome).hash(state);

@@ -159,13 +159,19 @@ impl Cluster {
         } else if !self.connected {
             return Err(Reason::NotAMember);
         }
+        match &message {
+            Message::Hello { .. } | Message::Inventory { .. } | Message::Memory { .. } => {
+                self.all_touched = true;
+            }
+            _ => {}
+        }
         match message {
             Message::Hello { mentions } => self.hello(from, &mentions),
             Message::Inventory { part } => self.inventory_part(cx, from, part),
             Message::Changed { stand, change } => self.peer_changed(cx, from, stand, change),
             Message::Digest { stand, current } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
-                    peer.digest(stand, current);
+                    self.all_touched |= peer.digest(stand, current);
                 }
                 Ok(())
             }
@@ -320,6 +326,7 @@ impl Cluster {
         };
         let before = uuid.and_then(|uuid| inventory.domains.get(&uuid)).cloned();
         if let Err(reason) = inventory.apply(stand, change.clone()) {
+            self.all_touched = true;
             if let Some(peer) = self.peers.get_mut(&from) {
                 peer.behind = true;
             }
@@ -335,7 +342,13 @@ impl Cluster {
                     self.gone.add(uuid, before);
                 }
             }
-            Change::Current { .. } => self.settle_memory(cx, from),
+            Change::Current { .. } => {
+                self.all_touched = true;
+                self.settle_memory(cx, from);
+            }
+        }
+        if let Some(uuid) = uuid {
+            self.touch_domain(uuid);
         }
         if let (Some(uuid), Some(before)) = (uuid, before) {
             self.stir(uuid, before.holding());

@@ -183,6 +183,10 @@ impl Cluster {
 
     fn announce(&mut self, cx: &mut Cx<'_>, changes: Vec<Change>) {
         for change in changes {
+            match &change {
+                Change::Record { uuid, .. } | Change::Gone { uuid } => self.touch_domain(*uuid),
+                Change::Current { .. } => self.all_touched = true,
+            }
             self.local.stand.seq = self.local.stand.seq.saturating_add(1);
             let stand = self.local.stand;
             if self.local.known {

@@ -98,8 +98,9 @@ impl Peer {
         missing && matches!(self.kind, Kind::Ours) && now >= since + ASK_AGAIN
     }
 
-    /// A sign of life, with how far its inventory is.
-    pub(crate) fn digest(&mut self, stand: Stand, current: bool) {
+    /// A sign of life, with how far its inventory is. Whether it says anything new.
+    pub(crate) fn digest(&mut self, stand: Stand, current: bool) -> bool {
+        let before = (self.silent, self.behind);
         match &self.inventory {
             None => self.silent = !current,
             Some(inventory) if inventory.stand != stand || inventory.current != current => {
@@ -107,6 +108,7 @@ impl Peer {
             }
             Some(_) => {}
         }
+        before != (self.silent, self.behind)
     }
 
     /// What is remembered of it when it departs.

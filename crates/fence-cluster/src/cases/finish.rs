@@ -83,6 +83,13 @@ const fn succeeds(end: &End) -> bool {
 }
 
 impl Case {
+    /// Whether one of [`Self::times`] has come since `last`.
+    pub(super) fn is_due(&self, last: Moment, now: Moment) -> bool {
+        let mut due = false;
+        self.times(&mut |at| due |= at > last && at <= now);
+        due
+    }
+
     /// When it has to be looked at again, should nothing happen.
     pub(super) fn times(&self, at: &mut impl FnMut(Moment)) {
         at(self.decide_by);

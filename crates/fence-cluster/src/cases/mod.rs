@@ -300,14 +300,18 @@ impl Cluster {
         } else {
             let case = Case::new(cx.now, ticket, request, self.config.request_timeout);
             self.cases.insert(self.next_number, case);
+            self.touched.insert(self.next_number);
             self.next_number = self.next_number.saturating_add(1);
         }
     }
 
     /// Nobody waits for the answer.
     pub(crate) fn abandoned(&mut self, ticket: Ticket) {
-        for case in self.cases.values_mut().filter(|case| case.ticket == ticket) {
-            case.abandoned = true;
+        for (number, case) in &mut self.cases {
+            if case.ticket == ticket {
+                case.abandoned = true;
+                self.touched.insert(*number);
+            }
         }
     }
 
@@ -321,9 +325,15 @@ impl Cluster {
         }
     }
 
-    /// Goes on with every request as far as it goes.
+    /// Goes on, as far as it goes, with every request that something has happened to.
     pub(crate) fn advance_cases(&mut self, cx: &mut Cx<'_>) {
-        let numbers: Vec<_> = self.cases.keys().copied().collect();
+        let touched = core::mem::take(&mut self.touched);
+        let all = self.all_touched;
+        let cases = self.cases.iter();
+        let numbers = cases.filter(|(number, case)| {
+            all || touched.contains(number) || case.is_due(self.last, cx.now)
+        });
+        let numbers: Vec<_> = numbers.map(|(number, _)| *number).collect();
         for number in numbers {
             self.with_case(cx, number, Self::advance);
         }
@@ -392,6 +402,7 @@ impl Cluster {
         };
         case.job_out = false;
         case.outcome = Some(outcome.clone());
+        self.touched.insert(number);
     }
 
     /// Somebody has answered a round, or said what came of what it had begun.
@@ -406,6 +417,7 @@ impl Cluster {
             return Ok(());
         }
         let case = self.cases.get_mut(&key.number).ok_or(Reason::Over)?;
+        self.touched.insert(key.number);
         let pursuit = &mut case.pursuit;
         if pursuit.begun.get(&from) == Some(&round) {
             pursuit.begun.remove(&from);
@@ -434,6 +446,7 @@ impl Cluster {
         let Some(case) = self.cases.get_mut(&key.number) else {
             return;
         };
+        self.touched.insert(key.number);
         case.pursuit.has_begun = true;
         case.pursuit.begun.insert(from, what.round());
         if let Stage::Starting { begun, .. } = &mut case.stage {
@@ -443,6 +456,8 @@ impl Cluster {
 
     /// The end of a request was delivered.
     pub(crate) fn case_was_closed(&mut self, cx: &mut Cx<'_>, key: Key, by: MemberId) {
+        // Another request may have its turn now.
+        self.all_touched = true;
         if key.requester != self.config.me {
             return;
         }
@@ -472,6 +487,7 @@ impl Cluster {
                 .as_ref()
                 .is_some_and(|target| target.uuid == uuid);
             if this == key {
+                self.touched.insert(*number);
                 if case.pursuit.place == Place::None {
                     case.pursuit.place = Place::Queued;
                 }
@@ -514,26 +530,46 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn times_of_cases(&self, at: &mut impl FnMut(Moment)) {
-        for (_, until) in self.kept.values() {
-            at(*until);
-        }
+    /// When requests may have to go on because of something that all have in common.
+    pub(crate) fn times_of_requests(&self, at: &mut impl FnMut(Moment)) {
         if self.cases.is_empty() {
             return;
-        }
-        for case in self.cases.values() {
-            case.times(at);
         }
         if let Some(since) = self.alone {
             at(since + READY_WITHIN);
         }
-        // Requests may wait for proofs, and for those before them.
+        // They may wait for members, for proofs, and for those before them.
+        for peer in self.peers.values() {
+            at(peer.mute_at());
+            at(peer.heard + HOLDS_TURN);
+        }
         let asked = self.inquiries.values().filter_map(|inquiry| inquiry.asked);
         asked.for_each(|(asked, _)| at(asked + PROOF_AGAIN));
-        self.peers
-            .values()
-            .for_each(|peer| at(peer.heard + HOLDS_TURN));
         self.turns.iter().for_each(|(_, turn)| at(turn.ends()));
+    }
+
+    pub(crate) fn times_of_cases(&self, at: &mut impl FnMut(Moment)) {
+        for (_, until) in self.kept.values() {
+            at(*until);
+        }
+        self.times_of_requests(at);
+        for case in self.cases.values() {
+            case.times(at);
+        }
+    }
+
+    /// Something happened to the domain: requests for it are looked at, and those of which it is
+    /// not known yet which domain they mean.
+    pub(crate) fn touch_domain(&mut self, uuid: Uuid) {
+        for (number, case) in &self.cases {
+            if case
+                .target
+                .as_ref()
+                .is_none_or(|target| target.uuid == uuid)
+            {
+                self.touched.insert(*number);
+            }
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl Cluster {
     }
 
     pub(super) fn begin_list(&mut self, cx: &mut Cx<'_>, number: u64, case: &mut Case) -> Step {
-        if !case.request.access.knows(case.request.source) {
+        if !case.request.requester.is_known() {
             return list(Vec::new());
         }
         if !self.connected || !self.quorum || !self.is_ready(cx.now) {
@@ -78,6 +78,7 @@ impl Cluster {
             return Err(Reason::Over);
         };
         answers.insert(from, answer);
+        self.touched.insert(key.number);
         Ok(())
     }
 
@@ -143,7 +144,7 @@ impl Cluster {
                     name: record.name.clone(),
                     uuid: *uuid,
                 };
-                request.access.allows(request.source, &identity)
+                request.requester.may_fence(&identity)
             })
             .map(|(uuid, (holding, record))| Entry {
                 name: record.name.clone(),

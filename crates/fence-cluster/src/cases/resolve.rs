@@ -30,7 +30,7 @@ impl Cluster {
             _ => {}
         }
         let request = &case.request;
-        if !request.access.knows(request.source) {
+        if !request.requester.is_known() {
             return end(Reply::PermissionDenied);
         }
         if case.action().changes_state() && cx.now > request.start_by {
@@ -150,7 +150,7 @@ impl Cluster {
     ) -> Step {
         let request = &case.request;
         let mut identities = found.iter().map(|(identity, _)| identity);
-        if !identities.all(|identity| request.access.allows(request.source, identity)) {
+        if !identities.all(|identity| request.requester.may_fence(identity)) {
             return end(Reply::PermissionDenied);
         }
         let mut departed: Vec<NodeId> = Vec::new();
@@ -184,6 +184,7 @@ impl Cluster {
             return Err(Reason::Over);
         };
         answers.insert(from, found);
+        self.touched.insert(key.number);
         Ok(())
     }
 
@@ -236,11 +237,7 @@ impl Cluster {
         (number, silent): (u64, &[MemberId]),
     ) -> Step {
         let domain = &case.request.domain;
-        if !case
-            .request
-            .access
-            .lists(case.request.source, domain.as_str())
-        {
+        if !case.request.requester.lists(domain.as_str()) {
             return end(Reply::PermissionDenied);
         }
         if let Some(member) = silent.first() {
@@ -309,7 +306,7 @@ pub(super) fn allowed(case: &Case, uuid: Uuid, names: &[String]) -> bool {
     names.iter().all(|name| {
         let name = name.clone();
         let identity = DomainIdentity { name, uuid };
-        request.access.allows(request.source, &identity)
+        request.requester.may_fence(&identity)
     })
 }
 

@@ -98,7 +98,7 @@ impl Cluster {
         } else if may_start {
             case.pursuit.candidate = case.pursuit.ran.map(|(member, _)| member);
         }
-        let restricted = case.request.access.is_restricted();
+        let restricted = case.request.requester.is_restricted();
         let names = case.target.as_ref().filter(|_| restricted);
         let round = Round {
             number,

@@ -9,7 +9,7 @@ use fence_cluster::seam::{
     Request, Ticket, WallTime,
 };
 use fence_proto::host::Answer;
-use fence_proto::{Access, Action, DomainRef, Moment, Reply, Source, Uuid};
+use fence_proto::{Access, Action, DomainRef, Moment, Reply, Requester, Source, Uuid};
 
 use super::bus::{Bus, DETECT, FORM, Handed};
 use super::host::{DESTROY, Daemon, Doing, Host, Inbox, LOOK, SILENT, START, Setup, Told};
@@ -323,8 +323,10 @@ impl World {
         let request = Request {
             action,
             domain: DomainRef::new(domain).unwrap(),
-            source: Source::Ip("10.0.0.1".parse().unwrap()),
-            access: Arc::clone(&self.access),
+            requester: Requester::new(
+                Source::Ip("10.0.0.1".parse().unwrap()),
+                Arc::clone(&self.access),
+            ),
             start_by: self.now + Duration::from_secs(20),
             answer_by: self.now + Duration::from_secs(25),
         };
