@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::backend::{self, Backend, BackendError};
 use crate::background::{Readiness, raise_file_limit};
 use crate::clock::Clock;
-use crate::config::{ListenerSettings, Settings};
+use crate::config::Settings;
 use crate::hub::{Hub, Phase};
 use crate::supervisor::{Board, Supervisor, SupervisorError};
 
@@ -27,9 +27,6 @@ const END: Duration = Duration::from_millis(200);
 /// Why the daemon did not start or has ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// Configured, but not built yet.
-    #[error("listener {0} is not available in this version; use multicast, tcp or vsock")]
-    NotAvailable(&'static str),
     /// The backend did not come up.
     #[error("{0}")]
     Backend(#[from] BackendError),
@@ -45,10 +42,7 @@ impl DaemonError {
     /// Whether only another configuration helps.
     #[must_use]
     pub const fn is_misconfiguration(&self) -> bool {
-        matches!(
-            self,
-            Self::NotAvailable(_) | Self::Backend(BackendError::NotAvailable(_))
-        )
+        matches!(self, Self::Backend(BackendError::NotAvailable(_)))
     }
 }
 
@@ -101,31 +95,22 @@ pub async fn run(settings: Settings, mut readiness: Readiness) -> Result<(), Dae
     let mut signals = Signals::new()?;
     let clock = Clock::start();
     let wait = settings.daemon.wait_for_init;
-    for listener in &settings.listeners {
-        available(&listener.settings)?;
-    }
     let backend = backend::open(&settings.backend, clock)?;
+    let hub = Hub::new(clock, backend, limits());
+    let mut supervisor = Supervisor::new(&hub, wait);
+    let starting = async {
+        until_ready(hub.backend.as_ref(), wait, &mut readiness).await?;
+        Ok::<_, DaemonError>(supervisor.start(&settings.listeners).await?)
+    };
     tokio::select! {
-        up = until_ready(backend.as_ref(), wait, &mut readiness) => up?,
+        started = starting => started?,
         () = signals.end(None) => {
             tracing::info!("ended before it was ready");
             return Ok(());
         }
     }
-    let hub = Hub::new(clock, backend, limits());
-    let mut supervisor = Supervisor::new(&hub, wait);
-    supervisor.start(&settings.listeners)?;
     readiness.announce()?;
     serve(&supervisor, &hub, signals).await
-}
-
-fn available(listener: &ListenerSettings) -> Result<(), DaemonError> {
-    match listener {
-        ListenerSettings::Multicast(_) | ListenerSettings::Tcp(_) | ListenerSettings::Vsock(_) => {
-            Ok(())
-        }
-        ListenerSettings::Serial(_) => Err(DaemonError::NotAvailable("serial")),
-    }
 }
 
 /// Waits until the backend can work; under `-w` for as long as it takes.

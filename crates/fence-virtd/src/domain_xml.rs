@@ -27,6 +27,9 @@ pub struct Devices {
     pub serial: Vec<PathBuf>,
     /// Sockets of `<channel type='unix'>` with a guestfwd target that the hypervisor listens on.
     pub guestfwd: Vec<PathBuf>,
+    /// Sockets of everything else that the hypervisor listens on: not to be connected to, but not another
+    /// domain's either.
+    pub others: Vec<PathBuf>,
     /// The context identifier of its vsock device, if it has one that is assigned.
     pub cid: Option<u32>,
 }
@@ -77,26 +80,33 @@ impl Devices {
     }
 
     fn take(&mut self, device: Node<'_, '_>) -> Result<(), BadXml> {
+        if is(device, "vsock") && self.cid.is_none() {
+            self.cid = cid(device);
+        }
+        let Some(path) = listening_socket(device) else {
+            return Ok(());
+        };
         let sockets = if is(device, "serial") {
             &mut self.serial
         } else if is(device, "channel") && is_guestfwd(device) {
             &mut self.guestfwd
         } else {
-            if is(device, "vsock") && self.cid.is_none() {
-                self.cid = cid(device);
-            }
-            return Ok(());
+            &mut self.others
         };
-        let Some(path) = listening_socket(device) else {
+        if sockets.contains(&path) {
             return Ok(());
-        };
+        }
         if sockets.len() >= MAX_SOCKETS {
             return Err(BadXml::TooManySockets);
         }
-        if !sockets.contains(&path) {
-            sockets.push(path);
-        }
+        sockets.push(path);
         Ok(())
+    }
+
+    /// All sockets that the hypervisor listens on for the domain.
+    pub fn sockets(&self) -> impl Iterator<Item = &PathBuf> {
+        let lines = self.serial.iter().chain(&self.guestfwd);
+        lines.chain(&self.others)
     }
 }
 
@@ -120,7 +130,8 @@ fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'inp
 /// The path of a unix socket on which the hypervisor listens: of one that it connects to itself the other
 /// end is somebody else's.
 fn listening_socket(device: Node<'_, '_>) -> Option<PathBuf> {
-    if device.attribute("type") != Some("unix") {
+    let plain = device.is_element() && device.tag_name().namespace().is_none();
+    if !plain || device.attribute("type") != Some("unix") {
         return None;
     }
     let source = child(device, "source")?;
@@ -171,6 +182,8 @@ mod tests {
         let devices = Devices::of(&xml).unwrap();
         assert_eq!(devices.serial, [PathBuf::from("/run/vm.serial")]);
         assert_eq!(devices.guestfwd, [PathBuf::from("/run/vm.fwd")]);
+        assert_eq!(devices.others, [PathBuf::from("/run/vm.console")]);
+        assert_eq!(devices.sockets().count(), 3);
         assert_eq!(devices.cid, Some(42));
         assert_eq!(cid_of(&xml), Ok(Some(42)));
     }
@@ -181,7 +194,9 @@ mod tests {
             "<channel type='unix'><source mode='bind' path='/run/agent'/>\
              <target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel>",
         );
-        assert_eq!(Devices::of(&xml), Ok(Devices::default()));
+        let devices = Devices::of(&xml).unwrap();
+        assert!(devices.serial.is_empty() && devices.guestfwd.is_empty());
+        assert_eq!(devices.others, [PathBuf::from("/run/agent")]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub mod listener;
 pub mod logging;
 pub mod memory;
 pub mod pid_file;
+#[cfg(test)]
+mod scratch;
 pub mod session;
 pub mod stream;
 pub mod supervisor;

@@ -124,7 +124,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`SupervisorError`] for the first that cannot be had and may not be waited for.
-    pub fn start(&mut self, listeners: &[config::Listener]) -> Result<(), SupervisorError> {
+    pub async fn start(&mut self, listeners: &[config::Listener]) -> Result<(), SupervisorError> {
         let mut ready = Vec::new();
         for listener in listeners {
             if self.tasks.contains_key(&listener.name) {
@@ -135,7 +135,7 @@ impl Supervisor {
                 settings: listener.settings.clone(),
                 board: self.board.clone(),
             };
-            let bound = match post.bind() {
+            let bound = match post.bind().await {
                 Err(error) if !(self.wait && error.may_pass()) => {
                     let name = listener.name.clone();
                     return Err(SupervisorError::Listener { name, error });
@@ -217,8 +217,8 @@ struct Post {
 }
 
 impl Post {
-    fn bind(&self) -> Result<Listener, ListenerError> {
-        Listener::bind(&self.settings, Arc::clone(&self.gate))
+    async fn bind(&self) -> Result<Listener, ListenerError> {
+        Listener::bind(&self.settings, Arc::clone(&self.gate)).await
     }
 
     /// Serves whenever it can, until the daemon drains.
@@ -251,7 +251,7 @@ impl Post {
                 _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
                 () = sleep(pauses.pause()) => {}
             }
-            bound = self.bind();
+            bound = self.bind().await;
             self.enter(&bound);
         }
     }

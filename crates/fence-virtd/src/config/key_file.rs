@@ -140,8 +140,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-    use super::super::scratch::Scratch;
     use super::*;
+    use crate::scratch::Scratch;
 
     fn key_file(scratch: &Scratch, bytes: &[u8], mode: u32) -> PathBuf {
         let path = scratch.path("key");

@@ -11,8 +11,6 @@ pub mod key_file;
 mod lexer;
 mod listeners;
 mod schema;
-#[cfg(test)]
-mod scratch;
 mod selection;
 mod settings;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The ways in: each listener turns what arrives into sessions.
 
 pub mod multicast;
+pub mod serial;
 pub mod tcp;
 pub mod vsock;
 
@@ -12,6 +13,7 @@ use fence_proto::Source;
 use fence_proto::host::Session;
 
 use self::multicast::{Group, Multicast};
+use self::serial::Serial;
 use self::tcp::Tcp;
 use self::vsock::Vsock;
 use crate::config::ListenerSettings;
@@ -31,6 +33,8 @@ pub enum Listener {
     Tcp(Tcp),
     /// Sockets between host and guest.
     Vsock(Vsock),
+    /// Serial lines or vmchannels.
+    Serial(Serial),
 }
 
 impl Listener {
@@ -38,7 +42,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenerError`].
-    pub fn bind(settings: &ListenerSettings, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+    pub async fn bind(settings: &ListenerSettings, gate: Arc<Gate>) -> Result<Self, ListenerError> {
         Ok(match settings {
             ListenerSettings::Multicast(multicast) => {
                 let group = Group {
@@ -50,7 +54,7 @@ impl Listener {
             }
             ListenerSettings::Tcp(tcp) => Self::Tcp(Tcp::bind(tcp.address, gate)?),
             ListenerSettings::Vsock(vsock) => Self::Vsock(Vsock::bind(vsock.port, gate)?),
-            ListenerSettings::Serial(_) => return Err(ListenerError::NotAvailable("serial")),
+            ListenerSettings::Serial(serial) => Self::Serial(Serial::bind(serial, gate).await?),
         })
     }
 
@@ -63,6 +67,7 @@ impl Listener {
             Self::Multicast(multicast) => multicast.serve().await,
             Self::Tcp(tcp) => tcp.serve().await,
             Self::Vsock(vsock) => vsock.serve().await,
+            Self::Serial(serial) => serial.serve().await,
         }
     }
 }
@@ -70,9 +75,6 @@ impl Listener {
 /// Why a listener could not be started or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
-    /// Configured, but not built yet.
-    #[error("listener {0} is not available in this version; use multicast, tcp or vsock")]
-    NotAvailable(&'static str),
     /// The named interface does not exist or is down.
     #[error(
         "interface '{0}' does not exist or is down: name an existing one in `interface`, leave the \
@@ -101,6 +103,12 @@ pub enum ListenerError {
         /// The kernel's word.
         error: io::Error,
     },
+    /// The hypervisor whose domains are to be served does not answer.
+    #[error(
+        "libvirt cannot be asked for domains ({0}); is libvirtd running, and is the uri setting of \
+         listeners/serial right?"
+    )]
+    Libvirt(String),
     /// No randomness.
     #[error("the kernel gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -111,7 +119,7 @@ impl ListenerError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::NoInterface(_) | Self::NoVsock(_) => true,
+            Self::NoInterface(_) | Self::NoVsock(_) | Self::Libvirt(_) => true,
             Self::Socket { error, .. } => matches!(
                 error.kind(),
                 io::ErrorKind::AddrNotAvailable
@@ -120,7 +128,7 @@ impl ListenerError {
                     | io::ErrorKind::NetworkUnreachable
                     | io::ErrorKind::NotFound
             ),
-            Self::NotAvailable(_) | Self::Lost { .. } | Self::Random(_) => false,
+            Self::Lost { .. } | Self::Random(_) => false,
         }
     }
 }

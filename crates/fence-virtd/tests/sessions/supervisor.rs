@@ -64,7 +64,7 @@ impl Daemon {
         let serving = Arc::clone(&hub);
         let thread = start(move || async move {
             let mut supervisor = Supervisor::new(&serving, wait);
-            let result = supervisor.start(&listeners);
+            let result = supervisor.start(&listeners).await;
             started.send(result.map(|()| supervisor.board())).unwrap();
             let obey = async {
                 while let Some(Word::Stop(name, done)) = heard.recv().await {

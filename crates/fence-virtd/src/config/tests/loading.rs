@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::super::scratch::Scratch;
 use super::super::{
     ConfigError, DEFAULT_KEY_FILE, Form, ListenerSettings, MAX_BYTES, SyntaxError, load,
     parse_bytes,
 };
+use crate::scratch::Scratch;
 
 fn write(scratch: &Scratch, name: &str, bytes: &[u8], mode: u32) -> std::path::PathBuf {
     let path = scratch.path(name);

@@ -14,13 +14,13 @@ use super::*;
 const NOBODY: u32 = 65_534;
 
 /// A libvirtd of our own. Its test driver has one domain, `test`.
-pub(super) struct Libvirtd {
+pub(crate) struct Libvirtd {
     dir: Dir,
     daemon: Child,
 }
 
 impl Libvirtd {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = Dir::new();
         let path = dir.path().display();
         let config = format!(
@@ -67,7 +67,7 @@ impl Libvirtd {
         eventually(async || UnixStream::connect(&socket).is_ok()).await;
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         let socket = self.dir.path().join("libvirt-sock");
         format!("test+unix:///default?socket={}", socket.display())
     }
@@ -77,17 +77,17 @@ impl Libvirtd {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    pub(super) fn stop(&self) -> Stopped<'_> {
+    pub(crate) fn stop(&self) -> Stopped<'_> {
         self.signal(Signal::SIGSTOP);
         Stopped(self)
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.daemon.kill().unwrap();
         self.daemon.wait().unwrap();
     }
 
-    pub(super) async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         self.daemon = Self::run(&self.dir);
         self.wait_until_up().await;
     }
@@ -101,7 +101,7 @@ impl Drop for Libvirtd {
 }
 
 /// A libvirtd that does nothing until this is dropped.
-pub(super) struct Stopped<'a>(&'a Libvirtd);
+pub(crate) struct Stopped<'a>(&'a Libvirtd);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {

@@ -1,7 +1,7 @@
 //! The backend on libvirt's test driver, inside this process and in a private libvirtd.
 
 mod guests;
-mod libvirtd;
+pub(crate) mod libvirtd;
 mod orders;
 mod several;
 mod single;
@@ -29,7 +29,7 @@ const OFF: Outcome = Outcome::Reply(Reply::Off);
 const DENIED: Outcome = Outcome::Reply(Reply::PermissionDenied);
 
 /// A directory that goes when the test does.
-struct Dir(PathBuf);
+pub(crate) struct Dir(PathBuf);
 
 impl Dir {
     fn new() -> Self {
@@ -59,12 +59,12 @@ impl Drop for Dir {
     }
 }
 
-fn uuid(number: u128) -> Uuid {
+pub(crate) fn uuid(number: u128) -> Uuid {
     Uuid((number + (1 << 96)).to_be_bytes())
 }
 
 /// A domain's XML, with a state as libvirt numbers them.
-fn domain_in(name: &str, uuid: Uuid, state: u8, extra: &str) -> String {
+pub(crate) fn domain_in(name: &str, uuid: Uuid, state: u8, extra: &str) -> String {
     format!(
         "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>\
          <name>{name}</name><uuid>{uuid}</uuid><memory>1024</memory><vcpu>1</vcpu>\
@@ -159,7 +159,7 @@ impl Rig {
 }
 
 /// Waits for a condition, at most for a time in which it must come true.
-async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(40);
     while !condition().await {
         assert!(Instant::now() < give_up, "it never came true");

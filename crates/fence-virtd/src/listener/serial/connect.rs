@@ -1,0 +1,105 @@
+//! Connecting a line, and being let in.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::claims::{FileId, LineId};
+use super::socket::{Socket, Unfit};
+
+/// How long a connection may take. The kernel makes one at once, or never.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long a connected line waits to be let in. What arrives meanwhile must not get old (row L37).
+const LET_IN: Duration = Duration::from_secs(4);
+
+/// Word of a line that has looked at its socket.
+#[derive(Debug)]
+pub(super) struct Knock {
+    /// Which line.
+    pub line: LineId,
+    /// The file that it is connected to; `None`: there is none.
+    pub file: Option<FileId>,
+    /// To be told when it may come in.
+    pub answer: oneshot::Sender<()>,
+}
+
+/// What a line needs to connect.
+#[derive(Debug, Clone)]
+pub(super) struct Doorstep {
+    /// The line.
+    pub line: LineId,
+    /// Where its socket must be.
+    pub directory: Option<PathBuf>,
+    /// Whether it may try.
+    pub up: watch::Receiver<bool>,
+    /// Who lets it in.
+    pub knocks: mpsc::Sender<Knock>,
+}
+
+/// Why a line is not connected.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The socket cannot be used.
+    Unfit(Unfit),
+    /// Nobody takes the connection.
+    Failed(io::Error),
+    /// It was not let in in time: libvirt does not say that the domain is still what it was.
+    NotLetIn,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unfit(unfit) => write!(f, "{unfit}"),
+            Self::Failed(error) => write!(f, "{error}"),
+            Self::NotLetIn => f.write_str("it cannot be told whose it is"),
+        }
+    }
+}
+
+impl Doorstep {
+    /// Connects and waits to be let in.
+    pub(super) async fn enter(mut self) -> Result<UnixStream, Refusal> {
+        // Its sender goes with the listener, and so do all lines.
+        let _ = self.up.wait_for(|up| *up).await;
+        let socket = match self.find().await {
+            Ok(socket) => socket,
+            Err(unfit) => {
+                if matches!(unfit, Unfit::Missing(_)) {
+                    self.knock(None).await;
+                }
+                return Err(Refusal::Unfit(unfit));
+            }
+        };
+        let connecting = timeout(CONNECT, UnixStream::connect(socket.address())).await;
+        let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = connected.map_err(Refusal::Failed)?;
+        let let_in = async { self.knock(Some(socket.file)).await?.await.ok() };
+        match timeout(LET_IN, let_in).await {
+            Ok(Some(())) => Ok(stream),
+            Ok(None) | Err(_) => Err(Refusal::NotLetIn),
+        }
+    }
+
+    async fn knock(&self, file: Option<FileId>) -> Option<oneshot::Receiver<()>> {
+        let (answer, answered) = oneshot::channel();
+        let line = self.line.clone();
+        let knock = Knock { line, file, answer };
+        self.knocks.send(knock).await.ok()?;
+        Some(answered)
+    }
+
+    /// Looks for the socket on a thread where a file system that does not answer holds up nobody.
+    async fn find(&self) -> Result<Socket, Unfit> {
+        let (path, directory) = (self.line.path.clone(), self.directory.clone());
+        let found = spawn_blocking(move || Socket::find(&path, directory.as_deref())).await;
+        found.unwrap_or_else(|error| Err(Unfit::Missing(io::Error::other(error))))
+    }
+}

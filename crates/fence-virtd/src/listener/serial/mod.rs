@@ -1,0 +1,194 @@
+//! The serial listener (section 6): it connects to the sockets that hypervisors make for the serial lines
+//! or vmchannels of the domains that run on this host, and serves what comes out of them.
+//!
+//! | file | for |
+//! |---|---|
+//! | `claims.rs` | which lines there are to be, from the domains' XML; no IO |
+//! | `socket.rs` | finding a socket on disk, safely |
+//! | `connect.rs` | connecting, and being let in |
+//! | `line.rs` | one line: a task that serves it until its domain's run is over |
+//! | `orders.rs` | a line's orders that the backend has |
+//! | `outgoing.rs` | what a guest has not read yet of its answers |
+//!
+//! **Who speaks is told by the socket**, so a line must not be taken for another domain's. Having
+//! connected, a line is served only when libvirt has said *afterwards* that this very run of its domain is
+//! on and that no other domain names that socket. From then on the connection cannot change its other end.
+//! While libvirt is lost, lines that are connected go on, and none is connected.
+
+mod claims;
+mod connect;
+mod line;
+mod orders;
+mod outgoing;
+mod socket;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use self::claims::{Change, Claims, LineId};
+use self::connect::{Doorstep, Knock};
+use self::line::{Line, Wish};
+use super::ListenerError;
+use crate::config::SerialSettings;
+use crate::gate::Gate;
+use crate::hub::Phase;
+use crate::libvirt::watch::{Notice, WatchSettings, Watcher};
+
+/// Lines that may wait to be heard at one time; the others wait for room.
+const KNOCKS: usize = 64;
+
+/// The listener, connected to libvirt.
+#[derive(Debug)]
+pub struct Serial {
+    gate: Arc<Gate>,
+    watcher: Watcher,
+    claims: Claims,
+    directory: Option<PathBuf>,
+    /// Whether libvirt can be asked: lines are connected only then.
+    up: watch::Sender<bool>,
+    lines: HashMap<LineId, watch::Sender<Wish>>,
+    /// Lines that are connected and want to be let in.
+    waiting: Vec<(Instant, Knock)>,
+    knocks: (mpsc::Sender<Knock>, mpsc::Receiver<Knock>),
+}
+
+impl Serial {
+    /// Connects to libvirt and starts a line for each socket that there is.
+    ///
+    /// # Errors
+    /// [`ListenerError::Libvirt`]: it cannot be reached, or does not answer.
+    pub async fn bind(settings: &SerialSettings, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+        let mut watched = WatchSettings::new(settings.uri.as_deref().unwrap_or_default());
+        watched.devices = true;
+        let mut serial = Self {
+            gate,
+            watcher: Watcher::start(watched),
+            claims: Claims::new(settings.mode),
+            directory: settings.path.clone(),
+            up: watch::Sender::new(false),
+            lines: HashMap::new(),
+            waiting: Vec::new(),
+            knocks: mpsc::channel(KNOCKS),
+        };
+        while !*serial.up.borrow() {
+            match serial.watcher.next().await {
+                Notice::Lost(reason) => return Err(ListenerError::Libvirt(reason)),
+                notice => serial.take(notice),
+            }
+        }
+        Ok(serial)
+    }
+
+    /// Serves until the daemon drains. Dropped before, its lines end when what they do is done.
+    ///
+    /// # Errors
+    /// None: what is lost is made again.
+    pub async fn serve(mut self) -> Result<(), ListenerError> {
+        let mut phase = self.gate.hub.phase();
+        loop {
+            tokio::select! {
+                biased;
+                _ = phase.wait_for(|phase| *phase != Phase::Running) => return Ok(()),
+                notice = self.watcher.next() => self.take(notice),
+                Some(knock) = self.knocks.1.recv() => self.heard(knock),
+            }
+        }
+    }
+
+    fn take(&mut self, notice: Notice) {
+        match &notice {
+            Notice::Lost(_) => {
+                self.up.send_replace(false);
+            }
+            Notice::Snapshot(_) => {
+                self.up.send_replace(true);
+            }
+            Notice::Current(moment) => return self.let_in(*moment),
+            Notice::Changed(_) | Notice::Gone(_) => {}
+        }
+        for change in self.claims.take(notice) {
+            self.make(change);
+        }
+    }
+
+    fn make(&mut self, change: Change) {
+        let listener = self.gate.name();
+        match change {
+            Change::Stop(line) => {
+                if let Some(wishes) = self.lines.remove(&line) {
+                    wishes.send_replace(Wish::End);
+                }
+            }
+            Change::Start(line, name) => {
+                let (wishes, wish) = watch::channel(Wish::Serve);
+                self.lines.insert(line.clone(), wishes);
+                let doorstep = Doorstep {
+                    line,
+                    directory: self.directory.clone(),
+                    up: self.up.subscribe(),
+                    knocks: self.knocks.0.clone(),
+                };
+                let line = Line::new(Arc::clone(&self.gate), name, doorstep, wish);
+                tokio::spawn(line.run());
+            }
+            Change::Contested(path, names) => {
+                let (path, names) = (path.display(), names.join(", "));
+                tracing::warn!(
+                    listener,
+                    "domains {names} name one socket, {path}: none of them is served on it"
+                );
+            }
+            Change::Unreadable(domain, error) => {
+                tracing::warn!(listener, domain, "its sockets are not served: {error}");
+            }
+        }
+    }
+
+    /// A line is connected and waits to be let in, or has found nothing to connect to.
+    fn heard(&mut self, knock: Knock) {
+        let Some(file) = knock.file else {
+            return self.claims.vanished(&knock.line);
+        };
+        self.waiting.retain(|(_, other)| !other.answer.is_closed());
+        if let Err(others) = self.claims.opened(&knock.line, file) {
+            let names = others.iter().map(|line| self.claims.name(line));
+            let names: Vec<_> = names.chain([self.claims.name(&knock.line)]).collect();
+            let (path, names) = (knock.line.path.display(), names.join(", "));
+            tracing::warn!(
+                listener = self.gate.name(),
+                "domains {names} have one socket, {path}: none of them is served on it"
+            );
+            for line in others {
+                if let Some(wishes) = self.lines.get(&line) {
+                    wishes.send_replace(Wish::Leave);
+                }
+            }
+            return;
+        }
+        self.waiting.push((Instant::now(), knock));
+        self.watcher.refresh();
+    }
+
+    /// Everything that had happened to the domains by this moment is known: who knocked before and still is what
+    /// it was may come in.
+    fn let_in(&mut self, moment: Instant) {
+        let (known, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(since, _)| *since <= moment);
+        self.waiting = waiting;
+        let known: Vec<(Instant, Knock)> = known;
+        for (_, knock) in known {
+            if self.claims.has(&knock.line) {
+                // Who has gone meanwhile comes again.
+                let _ = knock.answer.send(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
