@@ -59,6 +59,12 @@ reasons! {
     SourceLimit => "source-limit",
     /// Too many sessions altogether.
     TotalLimit => "total-limit",
+    /// This host does not have the domain and leaves it to one that has (row L5).
+    NotHere => "not-here",
+    /// The domain is shut off here and may be on elsewhere: answered when the agent asks again.
+    NotOnHere => "not-on-here",
+    /// Whether this host has the domain cannot be told.
+    PresenceUnclear => "presence-unclear",
     /// A newer connection took this unauthenticated one's place.
     Evicted => "evicted",
     /// The call-back could not be connected: refused or reset, so another host has won or the
@@ -99,6 +105,8 @@ impl Reason {
             self,
             Self::DuplicateInProgress
                 | Self::DuplicateServed
+                | Self::NotHere
+                | Self::NotOnHere
                 | Self::CallbackRefused
                 | Self::PeerClosed
                 | Self::ShuttingDown

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fence_proto::host::Answer;
-use fence_proto::{DomainIdentity, Order};
+use fence_proto::host::{Answer, Presence};
+use fence_proto::{DomainIdentity, DomainRef, Moment, Order};
 
 use crate::clock::Clock;
 use crate::config::BackendSettings;
@@ -40,6 +40,9 @@ pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A future that tells which domain has a vsock CID.
 pub type Identifying = Pin<Box<dyn Future<Output = Option<DomainIdentity>> + Send>>;
+
+/// A future that tells whether a domain is on this host.
+pub type Looking = Pin<Box<dyn Future<Output = Presence> + Send>>;
 
 /// A future that tells whether a backend can work, else why not.
 pub type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;
@@ -79,6 +82,13 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
     /// Executes `order`, unless `cancelled` is set or its time is over before it was started. The
     /// future resolves by [`Order::answer_by`] and need not be polled for the order to go on.
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering;
+
+    /// Whether the domain is on this host, known by the moment given. It is asked before the peer has
+    /// proved anything but its key, so it changes nothing. A backend that answers for the domains of
+    /// all hosts is always the right one to ask.
+    fn presence(&self, _domain: &DomainRef, _by: Moment) -> Looking {
+        Box::pin(async { Presence::On })
+    }
 
     /// Guests will ask over vsock: from now on the backend keeps track of which domain has which CID.
     fn expect_guests(&self);

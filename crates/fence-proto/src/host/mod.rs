@@ -18,6 +18,7 @@ mod datagram;
 mod events;
 pub mod line;
 mod policy;
+mod presence;
 mod replay;
 mod session;
 
@@ -26,5 +27,6 @@ pub use datagram::{CallBack, Datagram, datagram};
 pub use events::{Answer, ConnectError, Event, Output};
 pub use line::Line;
 pub use policy::{MissingKey, Policy, Timing};
+pub use presence::{Presence, concerns_owner, may_answer};
 pub use replay::{Replay, RequestKey};
 pub use session::Session;

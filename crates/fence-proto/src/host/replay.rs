@@ -26,6 +26,10 @@ pub(super) const SERVED_MEMORY: Duration = Duration::from_secs(10);
 const SERVED_MAX: usize = 8192;
 /// Frames of either kind in the long memory.
 const FINGERPRINTS_MAX: usize = 16_384;
+/// How long it is known when a request was first heard: longer than agents ask.
+const HEARD_MEMORY: Duration = Duration::from_secs(60);
+/// Requests of which that is known.
+const HEARD_MAX: usize = 4096;
 /// Other call-back addresses of one request that are kept in case the first does not answer.
 const ALTERNATES_MAX: usize = 16;
 
@@ -68,6 +72,9 @@ pub struct Replay {
     in_progress: HashMap<RequestKey, InProgress>,
     served: HashMap<RequestKey, Moment>,
     served_order: VecDeque<(Moment, RequestKey)>,
+    /// When requests that were left to other hosts were heard for the first time.
+    heard: HashMap<RequestKey, Moment>,
+    heard_order: VecDeque<(Moment, RequestKey)>,
     deeds: Frames,
     questions: Frames,
 }
@@ -169,6 +176,23 @@ impl Replay {
         }
         self.served.insert(key.clone(), now);
         self.served_order.push_back((now, key));
+    }
+
+    /// How long ago this request was asked about for the first time; zero if that is now.
+    pub fn heard_for(&mut self, now: Moment, key: &RequestKey) -> Duration {
+        while let Some((at, oldest)) = self.heard_order.front() {
+            if self.heard_order.len() < HEARD_MAX && now.since(*at) < HEARD_MEMORY {
+                break;
+            }
+            self.heard.remove(oldest);
+            self.heard_order.pop_front();
+        }
+        if let Some(first) = self.heard.get(key) {
+            return now.since(*first);
+        }
+        self.heard.insert(key.clone(), now);
+        self.heard_order.push_back((now, key.clone()));
+        Duration::ZERO
     }
 
     /// Requests that are being served.
@@ -320,6 +344,22 @@ mod tests {
         assert_eq!(replay.stream(&frame(1, 1, "vm")), Ok(()));
         assert_eq!(replay.stream(&frame(1, 1, "vm")), Err(Reason::Replayed));
         assert_eq!(replay.stream(&frame(1, 2, "vm")), Ok(()));
+    }
+
+    #[test]
+    fn request_is_known_from_when_it_was_first_heard_for_a_minute() {
+        let mut replay = Replay::new();
+        let key = |seqno| RequestKey::of(frame(seqno, 1, "vm").frame());
+        assert_eq!(replay.heard_for(at(1), &key(1)), Duration::ZERO);
+        assert_eq!(replay.heard_for(at(3), &key(1)), Duration::from_secs(2));
+        assert_eq!(replay.heard_for(at(3), &key(2)), Duration::ZERO);
+        assert_eq!(replay.heard_for(at(60), &key(1)), Duration::from_secs(59));
+        assert_eq!(replay.heard_for(at(61), &key(1)), Duration::ZERO);
+        for seqno in 0..10_000 {
+            replay.heard_for(at(62), &key(seqno));
+        }
+        assert!(replay.heard.len() <= HEARD_MAX);
+        assert_eq!(replay.heard.len(), replay.heard_order.len());
     }
 
     #[test]

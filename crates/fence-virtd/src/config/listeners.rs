@@ -14,7 +14,8 @@ use super::settings::{
 };
 use super::tree::Shown;
 use super::values::{
-    Family, absolute_path, address_in_family, hash, interface, not, number, one_of, port, uri,
+    Family, absolute_path, address_in_family, boolean, hash, interface, not, number, one_of, port,
+    uri,
 };
 use super::view::{Note, View};
 
@@ -119,11 +120,13 @@ fn multicast(
     }
     let port = section.value("port").map_or(Ok(DEFAULT_PORT), port)?;
     let interface = section.value("interface").map(interface).transpose()?;
+    let answer_unknown = section.value("answer_unknown").map_or(Ok(true), boolean)?;
     Ok(ListenerSettings::Multicast(MulticastSettings {
         authentication: authentication(section, read_key, notes)?,
         address,
         port,
         interface,
+        answer_unknown,
     }))
 }
 

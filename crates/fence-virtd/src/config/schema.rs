@@ -73,6 +73,7 @@ pub(super) static MULTICAST: Schema = Schema {
         "address",
         "port",
         "interface",
+        "answer_unknown",
     ],
     ..EMPTY
 };

@@ -123,6 +123,8 @@ pub struct MulticastSettings {
     pub port: u16,
     /// The only interface to join on; none for all.
     pub interface: Option<String>,
+    /// Whether requests for domains that this host does not have are answered.
+    pub answer_unknown: bool,
 }
 
 /// Section `listeners { tcp }`.

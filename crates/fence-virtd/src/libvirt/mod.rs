@@ -39,8 +39,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fence_proto::Order;
 use fence_proto::fencing::Sightings;
+use fence_proto::{DomainRef, Moment, Order};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection::Reach;
@@ -48,8 +48,11 @@ use self::guests::Guests;
 use self::host::{Common, Host, Link, Tally};
 use self::lanes::Lanes;
 use self::orders::Task;
+use self::survey::Timing;
 use self::watch::{WatchSettings, Watcher};
-use crate::backend::{Answering, Backend, BackendError, CancelFlag, Identifying, Starting};
+use crate::backend::{
+    Answering, Backend, BackendError, CancelFlag, Identifying, Looking, Starting,
+};
 use crate::clock::Clock;
 
 /// How long [`LibvirtBackend::ready`] waits for the first tries to connect. One that fails does so at
@@ -211,6 +214,12 @@ impl Backend for LibvirtBackend {
     fn execute(&self, order: Order, cancelled: CancelFlag) -> Answering {
         let backend = self.clone();
         Box::pin(async move { Self::execute(&backend, order, cancelled).await })
+    }
+
+    fn presence(&self, domain: &DomainRef, by: Moment) -> Looking {
+        let (inner, domain) = (Arc::clone(&self.0), domain.clone());
+        let timing = Timing::until(Instant::from_std(inner.clock.instant(by)));
+        Box::pin(async move { inner.presence(&domain, timing).await })
     }
 
     fn expect_guests(&self) {

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use fence_proto::fencing::{Activity, Answer, DomainCopy, Doubt, Verdict, list_verdict, resolve};
+use fence_proto::host::Presence;
 use fence_proto::host_list::{Entry, STATE_RUNNING};
-use fence_proto::{Action, DomainIdentity, Reply, Requester, Uuid};
+use fence_proto::{Action, DomainIdentity, DomainRef, Reply, Requester, Uuid};
 use tracing::{error, info};
 
 use super::connection::by_name;
@@ -111,7 +112,31 @@ impl Inner {
         if !task.requester.is_known() {
             return Err(Reply::PermissionDenied);
         }
-        let text = task.domain.clone();
+        let verdict = self.resolved(&task.domain, timing).await;
+        self.judge_target(task, verdict)
+    }
+
+    /// Whether the domain is on this host.
+    pub(super) async fn presence(&self, domain: &DomainRef, timing: Timing) -> Presence {
+        match self.resolved(domain, timing).await {
+            Verdict::Known {
+                activity: Activity::On,
+                ..
+            } => Presence::On,
+            Verdict::Known {
+                activity: Activity::Off,
+                ..
+            } => Presence::Off,
+            // The refusal with its cause is this host's to give.
+            Verdict::Ambiguous(_) => Presence::On,
+            Verdict::Unknown => Presence::Absent,
+            Verdict::Doubt(_) | Verdict::Wait => Presence::Unclear,
+        }
+    }
+
+    /// What all hypervisors together say that a text means.
+    async fn resolved(&self, text: &DomainRef, timing: Timing) -> Verdict {
+        let text = text.clone();
         let work: Arc<Work<Vec<DomainCopy>>> = Arc::new(move |worker, _, report| {
             let found = worker.ask(|connection| connection.find(&text));
             let common = &worker.host.common;
@@ -139,8 +164,7 @@ impl Inner {
                 verdict => Some(verdict),
             }
         });
-        let verdict = verdict.await.unwrap_or(Verdict::Doubt(Doubt::Unheard));
-        self.judge_target(task, verdict)
+        verdict.await.unwrap_or(Verdict::Doubt(Doubt::Unheard))
     }
 
     fn judge_target(&self, task: &Task, verdict: Verdict) -> Result<Target, Reply> {

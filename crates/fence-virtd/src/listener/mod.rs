@@ -50,7 +50,12 @@ impl Listener {
                     port: multicast.port,
                     interface: multicast.interface.clone(),
                 };
-                Self::Multicast(Multicast::bind(group, gate)?)
+                let bound = Multicast::bind(group, gate)?;
+                Self::Multicast(if multicast.answer_unknown {
+                    bound
+                } else {
+                    bound.silent_on_unknown()
+                })
             }
             ListenerSettings::Tcp(tcp) => Self::Tcp(Tcp::bind(tcp.address, gate)?),
             ListenerSettings::Vsock(vsock) => Self::Vsock(Vsock::bind(vsock.port, gate)?),

@@ -1,5 +1,6 @@
 //! A backend that does as it is told, and the agent's half of the protocol in a few lines.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -9,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use fence_proto::domain::DomainRef;
 use fence_proto::frame::{RequestFrame, RequestId, Signature};
-use fence_proto::host::{Answer, Limits, Policy, Timing};
+use fence_proto::host::{Answer, Limits, Policy, Presence, Timing};
 use fence_proto::{
-    Access, Action, DomainIdentity, HashAlgorithm, Key, Order, Reason, Reply, Requester, Uuid,
+    Access, Action, DomainIdentity, HashAlgorithm, Key, Moment, Order, Reason, Reply, Requester,
+    Uuid,
 };
-use fence_virtd::backend::{Answering, Backend, CancelFlag, Identifying, Starting};
+use fence_virtd::backend::{Answering, Backend, CancelFlag, Identifying, Looking, Starting};
 use fence_virtd::clock::Clock;
 use fence_virtd::gate::Gate;
 use fence_virtd::hub::Hub;
@@ -36,6 +38,9 @@ pub(crate) const GUEST_CID: u32 = 7;
 pub(crate) struct FakeBackend {
     pub(crate) executed: AtomicUsize,
     pub(crate) identified: AtomicUsize,
+    pub(crate) looks: AtomicUsize,
+    /// Where the domains are; `None` for one of which libvirt never says.
+    pub(crate) domains: Mutex<HashMap<&'static str, Option<Presence>>>,
     gate: watch::Sender<bool>,
     pub(crate) flags: Mutex<Vec<CancelFlag>>,
     requesters: Mutex<Vec<Requester>>,
@@ -47,6 +52,8 @@ impl FakeBackend {
         Arc::new(Self {
             executed: AtomicUsize::new(0),
             identified: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
+            domains: Mutex::default(),
             gate,
             flags: Mutex::default(),
             requesters: Mutex::default(),
@@ -84,6 +91,16 @@ impl Backend for FakeBackend {
             }
             Answer::Reply(Reply::Success)
         })
+    }
+
+    fn presence(&self, domain: &DomainRef, _by: Moment) -> Looking {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        let known = self.domains.lock().unwrap();
+        match known.get(domain.as_str()) {
+            Some(None) => Box::pin(std::future::pending()),
+            Some(Some(presence)) => Box::pin(std::future::ready(*presence)),
+            None => Box::pin(std::future::ready(Presence::Absent)),
+        }
     }
 
     fn expect_guests(&self) {}

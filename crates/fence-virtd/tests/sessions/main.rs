@@ -4,6 +4,7 @@
 
 mod common;
 mod multicast;
+mod silence;
 mod supervisor;
 mod tcp;
 mod vsock;

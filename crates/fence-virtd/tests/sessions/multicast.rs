@@ -20,7 +20,7 @@ struct Daemon {
     group: SocketAddr,
 }
 
-fn group(interface: &str, port: u16) -> Group {
+pub(crate) fn group(interface: &str, port: u16) -> Group {
     Group {
         address: GROUP.parse().unwrap(),
         port,
@@ -28,27 +28,29 @@ fn group(interface: &str, port: u16) -> Group {
     }
 }
 
+/// The group, with a port that nobody has at this moment.
+pub(crate) fn free_group() -> SocketAddr {
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    SocketAddr::new(GROUP.parse::<IpAddr>().unwrap(), port)
+}
+
 fn daemon(open: bool) -> Daemon {
     let backend = FakeBackend::new(open);
     let hub = hub(&backend, Limits::default());
-    // A port that nobody has at this moment.
-    let port = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let group_address = free_group();
+    let port = group_address.port();
     let gate = gate(&hub, Timing::default());
     start(|| Multicast::bind(group("lo", port), gate).unwrap().serve());
-    let group = SocketAddr::new(GROUP.parse::<IpAddr>().unwrap(), port);
     Daemon {
         hub,
         backend,
-        group,
+        group: group_address,
     }
 }
 
 /// A socket that sends to groups over loopback only.
-fn sender() -> UdpSocket {
+pub(crate) fn sender() -> UdpSocket {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
     socket
         .set_multicast_if_v4(&std::net::Ipv4Addr::LOCALHOST)

@@ -47,6 +47,7 @@ fn defaults_are_those_of_the_original() {
     assert_eq!(multicast.address.to_string(), "225.0.0.12");
     assert_eq!(multicast.port, 1229);
     assert_eq!(multicast.interface, None);
+    assert!(multicast.answer_unknown);
     assert_eq!(multicast.authentication.hash, HashAlgorithm::Sha256);
     assert_eq!(multicast.authentication.auth, HashAlgorithm::Sha256);
     assert!(multicast.authentication.key.is_some());
@@ -157,6 +158,7 @@ multicast | family = "auto";                   | 34 | 'auto' is not one of ipv4,
 multicast | address = "10.0.0.1";              | 35 | '10.0.0.1' is not a multicast address
 multicast | address = "::1";                   | 35 | '::1' is not a multicast address
 multicast | address = "localhost";             | 35 | 'localhost' is not a multicast address
+multicast | answer_unknown = "2";             | 42 | '2' is not one of 1, 0, yes
 multicast | interface = " ";                   | 37 | ' ' is not the name of a network interface
 tcp       | address = "225.0.0.12";            | 29 | '225.0.0.12' is not an address of this host
 tcp       | address = "ff05::3:1";             | 29 | 'ff05::3:1' is not an address of this host
@@ -200,6 +202,7 @@ fn family_and_address_of_multicast_and_tcp_are_read() {
     let settings = multicast("interface = \"virbr0\"; port = \"7\"; address = \"224.1.1.1\";");
     assert_eq!(settings.interface.as_deref(), Some("virbr0"));
     assert_eq!(settings.port, 7);
+    assert!(!multicast("answer_unknown = \"No\";").answer_unknown);
     assert_eq!(tcp("family = \"ipv6\";").address.to_string(), "[::1]:1229");
     assert_eq!(
         tcp("address = \"0.0.0.0\";").address.to_string(),

@@ -3,6 +3,7 @@
 mod guests;
 pub(crate) mod libvirtd;
 mod orders;
+mod presence;
 mod several;
 mod single;
 mod watch;

@@ -7,6 +7,7 @@
 
 mod changes;
 mod interfaces;
+mod look;
 mod membership;
 mod receiver;
 mod socket;
@@ -21,6 +22,7 @@ use socket2::Socket;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use self::look::Looker;
 use self::membership::Membership;
 use self::receiver::{Receiver, Receivers};
 use super::{ListenerError, session_random};
@@ -46,6 +48,8 @@ pub struct Multicast {
     membership: Membership,
     sockets: mpsc::UnboundedReceiver<Arc<Socket>>,
     gate: Arc<Gate>,
+    /// Looks whether the domain is here before it calls back.
+    looker: Option<Looker>,
 }
 
 /// Requests that wait for the event loop. What is more than that will be sent again.
@@ -63,7 +67,16 @@ impl Multicast {
             membership,
             sockets,
             gate,
+            looker: None,
         })
+    }
+
+    /// Leaves requests for domains that this host does not have, or of which it cannot tell, to other
+    /// hosts.
+    #[must_use]
+    pub fn silent_on_unknown(mut self) -> Self {
+        self.looker = Some(Looker::new());
+        self
     }
 
     /// Serves until the daemon drains.
@@ -71,7 +84,7 @@ impl Multicast {
     /// # Errors
     /// [`ListenerError::Lost`] if a socket is gone.
     pub async fn serve(mut self) -> Result<(), ListenerError> {
-        let gate = self.gate;
+        let gate = Arc::clone(&self.gate);
         let mut receivers = Receivers::default();
         let (requests, mut heard) = mpsc::channel(BACKLOG);
         let (lost, mut losses) = mpsc::channel(1);
@@ -92,14 +105,18 @@ impl Multicast {
                     lost: lost.clone(),
                 })?,
                 () = &mut membership => {}
-                Some(call) = heard.recv() => call_back(&gate, call)?,
+                Some(call) = heard.recv() => call_back(&gate, self.looker.as_ref(), call)?,
             }
         }
     }
 }
 
 /// The rest of the ladder: fresh, affordable; then the call-back in a task of its own.
-fn call_back(gate: &Arc<Gate>, call: CallBack) -> Result<(), ListenerError> {
+fn call_back(
+    gate: &Arc<Gate>,
+    looker: Option<&Looker>,
+    call: CallBack,
+) -> Result<(), ListenerError> {
     let now = gate.hub.clock.now();
     let key = match gate.with_replay(|replay| replay.begin(now, &call.frame, call.address)) {
         Ok(key) => key,
@@ -113,6 +130,7 @@ fn call_back(gate: &Arc<Gate>, call: CallBack) -> Result<(), ListenerError> {
             let request = Request {
                 key,
                 random: session_random()?,
+                looker: looker.cloned(),
             };
             let task = serve_request(Arc::clone(gate), request, (call, place));
             tokio::spawn(task);
@@ -129,6 +147,7 @@ fn call_back(gate: &Arc<Gate>, call: CallBack) -> Result<(), ListenerError> {
 struct Request {
     key: RequestKey,
     random: [u8; 32],
+    looker: Option<Looker>,
 }
 
 /// Calls back, at the next address that the request named if one cannot be connected.
@@ -137,7 +156,19 @@ async fn serve_request(
     request: Request,
     (mut call, mut place): (CallBack, Place),
 ) {
-    let Request { key, random } = request;
+    let Request {
+        key,
+        random,
+        looker,
+    } = request;
+    if let Some(looker) = looker
+        && let Err(reason) = look(&looker, &gate, &mut place, (&call, &key)).await
+    {
+        let now = gate.hub.clock.now();
+        gate.with_replay(|replay| replay.finish(now, key, false));
+        gate.turn_away(reason, &call.address);
+        return;
+    }
     let served = loop {
         let now = gate.hub.clock.now();
         let address = call.address;
@@ -168,6 +199,21 @@ async fn serve_request(
     };
     let now = gate.hub.clock.now();
     gate.with_replay(|replay| replay.finish(now, key, served));
+}
+
+/// Whether to call back at all, by what this host has.
+async fn look(
+    looker: &Looker,
+    gate: &Gate,
+    place: &mut Place,
+    (call, key): (&CallBack, &RequestKey),
+) -> Result<(), Reason> {
+    let mut phase = gate.hub.phase();
+    tokio::select! {
+        judged = looker.judge(gate, call, key) => judged,
+        () = place.evicted() => Err(Reason::Evicted),
+        _ = phase.wait_for(|phase| *phase != Phase::Running) => Err(Reason::ShuttingDown),
+    }
 }
 
 /// Connects, or says what the session is to be told instead.
