@@ -22,17 +22,25 @@ impl Cluster {
         for attempt in 1.. {
             let healthy = self.wait_for_group().and_then(|()| self.wait_for_answers());
             let Err(failure) = healthy else { break };
-            let c = self
-                .settings()
-                .iter()
-                .any(|settings| settings.side == Side::C);
-            // A C daemon that lost its start-up race, or its corosync, stays as it is for good.
-            if !c || attempt == 20 {
+            if attempt == 20 || self.settings().iter().all(|one| one.side == Side::Ours) {
                 return Err(failure.at("the cluster does not get healthy"));
             }
-            self.restart_daemons(Some(Side::C))?;
+            self.restart_c_daemons()?;
         }
         self.wait_for_beats()
+    }
+
+    /// A C daemon that lost its start-up race, or its corosync, stays as it is for good. Restarts those
+    /// that can be told by their threads, else all of them.
+    fn restart_c_daemons(&mut self) -> Verdict {
+        let deaf: Vec<_> = HostId::ALL
+            .into_iter()
+            .filter(|id| self.side(*id) == Side::C && self.host(*id).virtd_is_deaf())
+            .collect();
+        if deaf.is_empty() {
+            return self.restart_daemons(Some(Side::C));
+        }
+        deaf.into_iter().try_for_each(|id| self.restart_daemon(id))
     }
 
     /// Makes the cluster whole: power, cables, daemons. Domains are left as they are.

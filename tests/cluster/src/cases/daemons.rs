@@ -5,7 +5,7 @@ use fence_lab::agent::Running;
 use nix::sys::signal::Signal;
 
 use super::{B, C, under_way};
-use crate::case::{Case, FAILED, Outcome, REFUSED, RUNNING, Vm, ask, outcome, recorded};
+use crate::case::{Case, FAILED, FENCED, Outcome, REFUSED, RUNNING, Vm, ask, outcome, recorded};
 use crate::cluster::Cluster;
 use crate::host::Service;
 use crate::names::{HostId, NOBODY, VM2};
@@ -119,7 +119,40 @@ pub(super) const CASES: &[Case] = &[
         },
         &[
             ask("status", B, recorded("1, 30 s", "", FAILED), FAILED).naming(NOBODY),
-            ask("status", B, recorded("", "", &[]), RUNNING),
+            ask("status", B, recorded("1, 30 s", "runs", NEVER), RUNNING),
+        ],
+    ),
+    Case::new(
+        "requester loses power while it waits",
+        stop_owners_daemon,
+        &[ask(
+            "off",
+            B,
+            recorded("1, 30 s", "runs, dies later", NEVER),
+            REFUSED,
+        )
+        .while_(|cluster, agent| {
+            under_way(agent)?;
+            cluster.power_off(HostId::B)
+        })
+        .at_the_agents_time_out()],
+    ),
+    Case::new(
+        "a third host's daemon stopped",
+        |cluster| {
+            cluster
+                .host(HostId::C)
+                .signal(Service::Virtd, Signal::SIGSTOP)
+        },
+        &[
+            ask("status", B, recorded("0", "runs", RUNNING), RUNNING),
+            ask("off", B, recorded("0", "gone", &[]), FENCED),
+            ask(
+                "on",
+                B,
+                recorded("0", "runs", &[]),
+                &[outcome(&[0], Vm::Runs), outcome(&[1], Vm::Gone)],
+            ),
         ],
     ),
 ];

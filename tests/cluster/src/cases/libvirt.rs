@@ -26,8 +26,13 @@ pub(super) const CASES: &[Case] = &[
                 recorded("1, 30 s", "runs, dies later", NEVER),
                 REFUSED,
             ),
-            ask("status", C, recorded("", "", &[]), ON_OR_UNKNOWN),
-            ask("status", C, recorded("", "", &[]), RUNNING).about(VM2),
+            ask(
+                "status",
+                C,
+                recorded("1, 30 s", "runs", NEVER),
+                ON_OR_UNKNOWN,
+            ),
+            ask("status", C, recorded("1, 30 s", "runs", NEVER), RUNNING).about(VM2),
             ask(
                 "reboot",
                 C,
@@ -50,8 +55,13 @@ pub(super) const CASES: &[Case] = &[
                 recorded("1, 30 s", "runs, dies later", &[]),
                 REFUSED,
             ),
-            ask("status", C, recorded("", "", &[]), ON_OR_UNKNOWN),
-            ask("on", C, recorded("", "", &[]), REFUSED),
+            ask("status", C, recorded("1, 30 s", "runs", &[]), ON_OR_UNKNOWN),
+            ask(
+                "on",
+                C,
+                recorded("1, 30 s", "runs, dies later", &[]),
+                REFUSED,
+            ),
         ],
     )
     .quick(),

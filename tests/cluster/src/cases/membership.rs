@@ -45,7 +45,7 @@ pub(super) const CASES: &[Case] = &[
         },
         &[
             ask("off", B, recorded("0", "runs", C_OFF), REFUSED),
-            ask("status", A, recorded("", "", &[]), OWN_STATUS),
+            ask("status", A, recorded("1", "runs", &[]), OWN_STATUS),
             ask("off", A, recorded("1", "runs", &[]), OWN_OFF),
             ask(
                 "status",
@@ -68,6 +68,19 @@ pub(super) const CASES: &[Case] = &[
         ],
     )
     .quick(),
+    Case::new(
+        "a third host cut off the network",
+        |cluster| {
+            cluster.cut(HostId::C)?;
+            cluster.wait_for_nodes(&[HostId::A, HostId::B])
+        },
+        &[
+            ask("off", B, recorded("0", "gone", FENCED), FENCED),
+            ask("status", A, recorded("2", "gone", OFF), OFF),
+            ask("on", B, recorded("0", "runs", RUNNING), RUNNING),
+            ask("reboot", A, recorded("0", "runs", RUNNING), RUNNING),
+        ],
+    ),
     Case::new(
         "isolated host without quorum, a domain of the others",
         isolate_owner,

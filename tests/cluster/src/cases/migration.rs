@@ -44,17 +44,17 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "migration in flight: off through the source",
         migrate,
-        &[ask("off", A, recorded("", "", &[]), FENCED)],
+        &[ask("off", A, recorded("0", "gone", FENCED), FENCED)],
     ),
     Case::new(
         "migration in flight: off through the destination",
         migrate,
-        &[ask("off", B, recorded("", "", &[]), FENCED)],
+        &[ask("off", B, recorded("0", "gone", FENCED), FENCED)],
     ),
     Case::new(
         "migration in flight: off through the third host",
         migrate,
-        &[ask("off", C, recorded("", "", &[]), FENCED)],
+        &[ask("off", C, recorded("0", "gone", FENCED), FENCED)],
     )
     .quick(),
     Case::new(
@@ -67,7 +67,7 @@ pub(super) const CASES: &[Case] = &[
             cluster.wait_for_members(HostId::B, 2)
         },
         &[
-            ask("status", B, recorded("", "", &[]), REFUSED),
+            ask("status", B, recorded("0", "runs", RUNNING), REFUSED),
             ask(
                 "off",
                 B,
@@ -84,7 +84,12 @@ pub(super) const CASES: &[Case] = &[
                 .host(HostId::A)
                 .signal(Service::Virtd, Signal::SIGSTOP)
         },
-        &[ask("off", C, recorded("", "", &[]), REFUSED)],
+        &[ask(
+            "off",
+            C,
+            recorded("0", "runs on the source", C_OFF),
+            REFUSED,
+        )],
     ),
     Case::new(
         "migration in flight, source cut off",
@@ -114,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
                 recorded("0 for 20 to 25 s", "dead", STANDS_STILL),
                 UNPROVEN,
             ),
-            ask("off", C, recorded("", "", &[]), UNPROVEN),
+            ask("off", C, recorded("0", "gone", &[]), UNPROVEN),
         ],
     ),
     Case::new(
@@ -128,20 +133,20 @@ pub(super) const CASES: &[Case] = &[
             ask(
                 "status",
                 A,
-                recorded("", "", &[]),
+                recorded("0", "", &[]),
                 &[outcome(&[0], Vm::RunsOn(HostId::B))],
             ),
             ask(
                 "reboot",
                 A,
-                recorded("", "", &[]),
+                recorded("0", "", &[]),
                 &[outcome(&[0], Vm::RunsOn(HostId::B))],
             ),
-            ask("off", C, recorded("", "", &[]), FENCED),
+            ask("off", C, recorded("0", "", &[]), FENCED),
             ask(
                 "on",
                 C,
-                recorded("", "", &[]),
+                recorded("0", "", &[]),
                 &[outcome(&[0], Vm::RunsOn(HostId::B))],
             ),
         ],

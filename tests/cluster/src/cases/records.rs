@@ -31,8 +31,8 @@ pub(super) const CASES: &[Case] = &[
                 recorded("2 or 0 at random", "runs", &[]),
                 RUNNING,
             ),
-            ask("on", C, recorded("", "", &[]), ON_A),
-            ask("reboot", B, recorded("", "", &[]), ON_A),
+            ask("on", C, recorded("0", "two copies", TWICE), ON_A),
+            ask("reboot", B, recorded("0", "two copies", TWICE), ON_A),
             ask("off", B, recorded("0 before it is down", "", &[]), FENCED),
             ask("on", C, recorded("0", "two copies", TWICE), ON_A),
         ],
@@ -80,8 +80,18 @@ pub(super) const CASES: &[Case] = &[
         "name_mode uuid, name of a running domain",
         nothing,
         &[
-            ask("status", B, recorded("", "", &[]), RUNNING),
-            ask("off", C, recorded("", "", &[]), FENCED),
+            ask(
+                "status",
+                B,
+                recorded("2", "runs", &[outcome(&[2], Vm::Runs)]),
+                RUNNING,
+            ),
+            ask(
+                "off",
+                C,
+                recorded("0", "runs", &[outcome(&[0], Vm::Runs)]),
+                FENCED,
+            ),
         ],
     )
     .with(|settings| with_all(settings, "name_mode", "uuid")),
@@ -94,8 +104,13 @@ pub(super) const CASES: &[Case] = &[
             cluster.wait_for_beat(IMPOSTOR)
         },
         &[
-            ask("off", C, recorded("", "", &[]), REFUSED),
-            ask("reboot", A, recorded("", "", &[]), REFUSED),
+            ask(
+                "off",
+                C,
+                recorded("0: one of them, or both", "", &[]),
+                REFUSED,
+            ),
+            ask("reboot", A, recorded("0: as before", "", &[]), REFUSED),
             ask("status", B, recorded("", "", &[]), REFUSED),
             ask("off", C, recorded("", "", &[]), FENCED).naming(VM1.uuid),
         ],
