@@ -13,8 +13,8 @@ use crate::fabric::Fabric;
 use crate::guest::Image;
 use crate::host::{Host, PATIENCE, Service};
 use crate::names::{Domain, HostId};
-use crate::pacemaker;
 use crate::virtd::Settings;
+use crate::{pacemaker, reaper};
 
 /// An agent that has not ended by then never will: its own time-out is 30 s.
 const AGENT_LIMIT: Duration = Duration::from_secs(45);
@@ -48,6 +48,7 @@ impl Cluster {
         let mut key = vec![0; 4096];
         getrandom::fill(&mut key)?;
         fs::write(directory.join("key"), &key)?;
+        fs::copy(std::env::current_exe()?, directory.join(reaper::PROGRAM))?;
         let script = directory.join("host-init.sh");
         fs::write(&script, include_str!("../host-init.sh"))?;
         fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;

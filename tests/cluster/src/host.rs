@@ -90,7 +90,7 @@ impl Host {
             .arg(self.id.name())
             .arg(self.disk.root());
         command
-            .arg(std::env::current_exe()?)
+            .arg(self.script.with_file_name(crate::reaper::PROGRAM))
             .arg(crate::reaper::ARGUMENT);
         command.stdin(std::process::Stdio::null());
         let launcher = Process::spawn(command, "power", self.disk.root())?;

@@ -8,6 +8,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::wait::wait;
 
+/// The copy of this program that hosts start: the one in the build directory may be built anew meanwhile.
+pub(crate) const PROGRAM: &str = "reaper";
+
 /// The argument that makes this program a pid 1.
 pub(crate) const ARGUMENT: &str = "--reap";
 
