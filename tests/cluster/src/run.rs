@@ -72,7 +72,9 @@ fn run_ask(cluster: &mut Cluster, ask: &Ask, side: Side, row: &mut Row) -> Verdi
     row.answered(&answer);
     let booting = answer.code == 0 && matches!(ask.action, "on" | "reboot");
     let sight = cluster.look(ask.domain, booting);
-    row.seen(&sight);
+    if !ask.target.is_empty() {
+        row.seen(&sight);
+    }
     let said = format!(
         "{} via {:?}: {}; vm: {sight}",
         ask.action,

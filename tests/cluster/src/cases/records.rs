@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
                 recorded("2 or 0 at random", "runs", &[]),
                 RUNNING,
             ),
-            ask("on", C, recorded("0", "two copies", TWICE), ON_A),
+            ask("on", C, recorded("0", "two copies", &[]), ON_A),
             ask("reboot", B, recorded("0", "two copies", TWICE), ON_A),
             ask("off", B, recorded("0 before it is down", "", &[]), FENCED),
             ask("on", C, recorded("0", "two copies", TWICE), ON_A),
