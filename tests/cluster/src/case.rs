@@ -254,3 +254,33 @@ impl Case {
 pub(crate) const fn nothing(_: &mut Cluster) -> Verdict {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{HostId, Sight, Vm};
+
+    fn sight(qemu: &[HostId], beating: &[HostId]) -> Sight {
+        Sight {
+            qemu: qemu.to_vec(),
+            beating: beating.to_vec(),
+        }
+    }
+
+    #[test]
+    fn half_that_waits_is_neither_gone_nor_running() {
+        let half = sight(&[HostId::B], &[]);
+        assert!(Vm::Still.fits(&half));
+        assert!(!Vm::Gone.fits(&half) && !Vm::Runs.fits(&half));
+        let migrating = sight(&[HostId::A, HostId::B], &[HostId::A]);
+        assert!(Vm::Runs.fits(&migrating) && !Vm::RunsOn(HostId::A).fits(&migrating));
+    }
+
+    #[test]
+    fn two_copies_fit_nothing_that_ours_may_do() {
+        let twice = sight(&[HostId::A, HostId::B], &[HostId::A, HostId::B]);
+        assert!(Vm::Twice.fits(&twice));
+        for vm in [Vm::Runs, Vm::RunsOn(HostId::A), Vm::Gone, Vm::Still] {
+            assert!(!vm.fits(&twice), "{vm:?}");
+        }
+    }
+}

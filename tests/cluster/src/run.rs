@@ -73,7 +73,7 @@ fn run_ask(cluster: &mut Cluster, ask: &Ask, side: Side, row: &mut Row) -> Verdi
     let booting = answer.code == 0 && matches!(ask.action, "on" | "reboot");
     let sight = cluster.look(ask.domain, booting);
     if !ask.target.is_empty() {
-        row.seen(&sight);
+        row.seen(&left, &sight);
     }
     let said = format!(
         "{} via {:?}: {}; vm: {sight}",

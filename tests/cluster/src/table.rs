@@ -45,9 +45,12 @@ impl Row {
         self.answer = format!("{}, {}", answer.code, time(answer.elapsed.as_secs_f32()));
     }
 
-    /// What was seen of the domain.
-    pub(crate) fn seen(&mut self, sight: &Sight) {
+    /// What was seen of the domain: hosts that had a copy the moment the answer came, and a look.
+    pub(crate) fn seen(&mut self, left: &[HostId], sight: &Sight) {
         self.vm = sight.to_string();
+        if sight.is_gone() && !left.is_empty() {
+            self.vm = format!("there when the answer came, then {sight}");
+        }
         self.ran = !sight.beating.is_empty();
     }
 
