@@ -91,6 +91,19 @@ impl<'a> Agent<'a> {
         }
     }
 
+    /// A `fence_virt` with these options alone.
+    #[must_use]
+    pub fn on_line(options: &[String], place: &Place<'a>) -> Self {
+        Self {
+            side: place.side,
+            programs: place.programs,
+            net: place.net,
+            guest: Guest::First,
+            directory: place.directory,
+            base: options.to_vec(),
+        }
+    }
+
     /// The same agent in another guest.
     #[must_use]
     pub fn from_guest(mut self, guest: Guest) -> Self {
@@ -122,7 +135,8 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// The program cannot be started.
     pub fn spawn(&self, options: &[&str]) -> Result<Running, Failure> {
-        let program = if self.base.iter().any(|word| word == "-T") {
+        let virt = |word: &String| ["-T", "-D", "-A"].contains(&word.as_str());
+        let program = if self.base.iter().any(virt) {
             self.programs.virt(self.side)
         } else {
             self.programs.xvm(self.side)

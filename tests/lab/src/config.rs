@@ -10,7 +10,7 @@ use crate::net::{BRIDGE, host_address};
 use crate::programs::Side;
 
 /// Where the packaged C daemon keeps its plug-ins; it has no usable default for a custom file.
-const C_MODULES: &str = "/usr/lib/x86_64-linux-gnu/fence-virt";
+pub const C_MODULES: &str = "/usr/lib/x86_64-linux-gnu/fence-virt";
 
 /// The listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,26 +152,30 @@ impl HostConfig {
             writeln!(text, "\t\turi{number} = \"{uri}\";")?;
         }
         writeln!(text, "\t}}\n}}")?;
-        self.write_groups(&mut text)?;
+        write_groups(&self.groups, &mut text)?;
         Ok(text)
     }
+}
 
-    fn write_groups(&self, text: &mut String) -> Result<(), Failure> {
-        if self.groups.is_empty() {
-            return Ok(());
-        }
-        writeln!(text, "groups {{")?;
-        for group in &self.groups {
-            writeln!(text, "\tgroup {{")?;
-            for member in &group.members {
-                writeln!(text, "\t\tuuid = \"{member}\";")?;
-            }
-            for source in &group.sources {
-                writeln!(text, "\t\tip = \"{source}\";")?;
-            }
-            writeln!(text, "\t}}")?;
-        }
-        writeln!(text, "}}")?;
-        Ok(())
+/// Appends the access rules, if there are any.
+///
+/// # Errors
+/// None that can happen; writing to a string is fallible in form.
+pub fn write_groups(groups: &[GroupText], text: &mut String) -> Result<(), Failure> {
+    if groups.is_empty() {
+        return Ok(());
     }
+    writeln!(text, "groups {{")?;
+    for group in groups {
+        writeln!(text, "\tgroup {{")?;
+        for member in &group.members {
+            writeln!(text, "\t\tuuid = \"{member}\";")?;
+        }
+        for source in &group.sources {
+            writeln!(text, "\t\tip = \"{source}\";")?;
+        }
+        writeln!(text, "\t}}")?;
+    }
+    writeln!(text, "}}")?;
+    Ok(())
 }

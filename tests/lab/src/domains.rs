@@ -78,6 +78,14 @@ const fn domain(name: &'static str, uuid: &'static str, birth: Birth) -> Domain 
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path) -> Result<(), Failure> {
+    write_with(path, BYSTANDER, "")
+}
+
+/// As [`write`], with more XML for one of them.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_with(path: &Path, owner: Domain, more: &str) -> Result<(), Failure> {
     let mut xml = String::from("<node>\n");
     for domain in ALL {
         let extra = match domain.birth {
@@ -86,7 +94,9 @@ pub fn write(path: &Path) -> Result<(), Failure> {
             Birth::Paused => "<test:runstate>3</test:runstate>",
             Birth::Off => "<test:runstate>5</test:runstate>",
         };
-        xml.push_str(&definition(domain.name, domain.uuid, extra)?);
+        let more = if domain == owner { more } else { "" };
+        let extra = format!("{extra}{more}");
+        xml.push_str(&definition(domain.name, domain.uuid, &extra)?);
     }
     xml.push_str("</node>\n");
     Ok(fs::write(path, xml)?)

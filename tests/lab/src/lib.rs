@@ -12,6 +12,7 @@ pub mod failure;
 pub mod forge;
 pub mod host;
 pub mod libvirtd;
+pub mod line;
 pub mod net;
 pub mod peer;
 pub mod process;

@@ -45,7 +45,7 @@ fn nobodys(
     }];
     let host = bench.launch("host").start_ready(config)?;
     let agent = bench.agent_for(&host);
-    run_rows(NOBODY, &agent, &host, group);
+    run_rows(NOBODY, &agent, host.side, group);
     let untouched = agent.from_guest(Guest::Second).expect_state(VM1.name, true);
     group.case("the domain runs on", untouched);
     add_log(&host, group);
@@ -79,8 +79,13 @@ fn both_guests(
     ];
     let host = bench.launch("host").start_ready(config)?;
     let agent = bench.agent_for(&host);
-    run_rows(FIRST_GUEST, &agent, &host, group);
-    run_rows(SECOND_GUEST, &agent.from_guest(Guest::Second), &host, group);
+    run_rows(FIRST_GUEST, &agent, host.side, group);
+    run_rows(
+        SECOND_GUEST,
+        &agent.from_guest(Guest::Second),
+        host.side,
+        group,
+    );
     add_log(&host, group);
     Ok(())
 }

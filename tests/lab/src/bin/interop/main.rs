@@ -4,6 +4,8 @@
 //! the library's `programs`). Arguments: words; only groups whose name contains one of them run.
 
 mod groups;
+mod line_agent;
+mod line_pair;
 mod matrix;
 mod regress_agent;
 mod regress_host;
@@ -165,11 +167,13 @@ fn all_jobs(hosts: &[Side], agents: &[Side]) -> Vec<Job> {
             jobs.extend(regress_pair::jobs(*host, *agent));
             jobs.extend(groups::jobs(*host, *agent));
             jobs.extend(matrix::jobs(*host, *agent));
+            jobs.extend(line_pair::jobs(*host, *agent));
         }
         jobs.extend(regress_host::jobs(*host, agents));
     }
     for agent in agents {
         jobs.extend(regress_agent::jobs(*agent));
+        jobs.extend(line_agent::jobs(*agent));
     }
     jobs
 }

@@ -62,7 +62,7 @@ pub(crate) fn jobs(host: Side, agent: Side) -> Vec<Job> {
 fn reboots(bench: &Bench<'_>, config: HostConfig, group: &mut Group) -> Result<(), Failure> {
     let config = bench.furnish(config, "host")?;
     let host = bench.launch("host").start_ready(config)?;
-    run_rows(REBOOT_ROWS, &bench.agent_for(&host), &host, group);
+    run_rows(REBOOT_ROWS, &bench.agent_for(&host), host.side, group);
     add_log(&host, group);
     Ok(())
 }
@@ -81,7 +81,7 @@ fn configuration(bench: &Bench<'_>, config: HostConfig, group: &mut Group) -> Re
     let keyed = (hash, auth) != (HashAlgorithm::None, HashAlgorithm::None);
     let wrong_key = keyed.then(|| stranger(&wrong_key)).transpose()?;
 
-    run_rows(ROWS, &agent, &host, group);
+    run_rows(ROWS, &agent, host.side, group);
     if let Some(running) = wrong_key {
         group.case("wrong key", refused(running, bench.agent));
     }
@@ -132,7 +132,7 @@ fn refused(running: Running, agent: Side) -> Verdict {
 }
 
 /// Runs rows one after another; each is one case.
-pub(crate) fn run_rows(rows: &[Row], agent: &Agent<'_>, host: &Host, group: &mut Group) {
+pub(crate) fn run_rows(rows: &[Row], agent: &Agent<'_>, host: Side, group: &mut Group) {
     for row in rows {
         let verdict = run_row(row, agent, host);
         group.case(&described(row), verdict);
@@ -146,13 +146,13 @@ fn described(row: &Row) -> String {
     )
 }
 
-fn run_row(row: &Row, agent: &Agent<'_>, host: &Host) -> Verdict {
+fn run_row(row: &Row, agent: &Agent<'_>, host: Side) -> Verdict {
     let (want, after) = match row.exception {
-        Some(exception) if host.side == Side::C => (exception.c_host, exception.c_after),
+        Some(exception) if host == Side::C => (exception.c_host, exception.c_after),
         _ => (row.want, row.after),
     };
     let answer = agent.act(row.action, &row.target.text())?;
-    table::judge(&answer, want, host.side, agent.side)?;
+    table::judge(&answer, want, host, agent.side)?;
     match after {
         After::Unchanged => Ok(()),
         After::On(domain) => agent.expect_state(domain.name, true),

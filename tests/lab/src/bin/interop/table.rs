@@ -339,7 +339,8 @@ pub(crate) fn judge(answer: &Answer, want: Want, host: Side, agent: Side) -> Res
         fail!("exit code {code} expected, but: {}", answer.describe());
     }
     let text_is_right = match want {
-        Want::Success => answer.stdout.is_empty() && answer.stderr.is_empty(),
+        // The C agent complains about every device that has no modem lines.
+        Want::Success => answer.stdout.is_empty() && (agent == Side::C || answer.stderr.is_empty()),
         Want::On => answer.stdout == "Status: ON\n",
         Want::Off => answer.stdout == "Status: OFF\n",
         Want::Failure => message_is_right(answer, agent, "Operation failed\n"),
