@@ -111,7 +111,7 @@ fn configuration(
     let socket = bench.directory.join("port");
     let guest = bench.net.guest(Guest::First);
     let noise = Noise {
-        // D31: it takes every 74 bytes for a request.
+        // D34: it takes every 74 bytes for a request.
         host: if bench.host == Side::C { b"" } else { NOISE },
         guest: NOISE,
     };
