@@ -266,6 +266,18 @@ impl Port {
         &self.options
     }
 
+    /// Writes to the device, as a program in the guest.
+    ///
+    /// # Errors
+    /// It is no serial device, or takes nothing.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let [_, device] = self.options.as_slice() else {
+            return Err(Failure::new("not a serial device"));
+        };
+        let mut device = OpenOptions::new().write(true).open(device)?;
+        Ok(device.write_all(bytes)?)
+    }
+
     /// Waits until a daemon has connected.
     ///
     /// # Errors

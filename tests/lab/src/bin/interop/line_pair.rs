@@ -10,7 +10,9 @@ use fence_lab::config::{C_MODULES, GroupText, write_groups};
 use fence_lab::domains::{self, BYSTANDER, LONG, VM1};
 use fence_lab::line::{Noise, Port, Way};
 use fence_lab::process::Process;
-use fence_lab::{Agent, Failure, Group, Guest, Side};
+use fence_lab::{Agent, Failure, Group, Guest, Side, Verdict, ensure};
+use fence_proto::serial::Request;
+use fence_proto::{Action, DomainRef};
 
 use crate::matrix::run_rows;
 use crate::table::{After, REBOOT_ROWS, ROWS, Row, Target, Want, row};
@@ -41,7 +43,44 @@ pub(crate) fn jobs(host: Side, agent: Side) -> Vec<Job> {
             });
         }
     }
+    jobs.push(Job {
+        name: format!("half a request [D34]: host {host}, agent {agent}: serial"),
+        host,
+        agent,
+        run: Box::new(|bench, group| {
+            let stage = Stage::new(bench, Way::Serial, Vec::new)?;
+            group.case("the next request", half_a_request(&stage));
+            stage.note(group);
+            Ok(())
+        }),
+    });
     jobs
+}
+
+/// An agent was killed while it wrote: the next one's request must not suffer.
+fn half_a_request(stage: &Stage<'_>) -> Verdict {
+    let half = Request {
+        action: Action::Off,
+        domain: DomainRef::new(VM1.name)?,
+        uuid_flag: false,
+        seqno: 1,
+    };
+    stage
+        .port
+        .write(half.encode().get(..40).unwrap_or_default())?;
+    let agent = Agent::on_line(stage.port.options(), &stage.bench.place());
+    let options = ["-o", "status", "-n", VM1.name, "-t", "4"];
+    let answer = agent.run(&options)?;
+    let on = answer.code == 0 && answer.stdout == "Status: ON\n";
+    ensure!(on, "{}", answer.describe());
+    // The original makes one request of the two, does what the first one wanted, and tells the second
+    // one's agent that it worked.
+    let destroyed = stage.daemon.log().contains("virDomainDestroy");
+    let expected = stage.bench.host == Side::C;
+    ensure!(destroyed == expected, "destroyed: {destroyed}");
+    let answer = agent.run(&options)?;
+    ensure!(expected || answer.code == 0, "{}", answer.describe());
+    Ok(())
 }
 
 /// The bystander, by its UUID as a source must be, may fence vm1, listed by its name.
@@ -108,23 +147,46 @@ fn configuration(
     (rules, rows): (Rules, &[Row]),
     group: &mut Group,
 ) -> Result<(), Failure> {
-    let socket = bench.directory.join("port");
-    let guest = bench.net.guest(Guest::First);
-    let noise = Noise {
-        // D34: it takes every 74 bytes for a request.
-        host: if bench.host == Side::C { b"" } else { NOISE },
-        guest: NOISE,
-    };
-    let port = Port::open(way, &socket, guest, noise)?;
-    let daemon = start(bench, way, &socket, &rules())?;
-    port.wait_connected()
-        .map_err(|failure| failure.with(&daemon.tail()))?;
-    let agent = Agent::on_line(port.options(), &bench.place());
+    let stage = Stage::new(bench, way, rules)?;
+    let agent = Agent::on_line(stage.port.options(), &bench.place());
     run_rows(rows, &agent, bench.host, group);
-    if group.has_failed() {
-        group.note(&daemon.tail());
-    }
+    stage.note(group);
     Ok(())
+}
+
+/// A daemon that is connected to the bystander's device.
+struct Stage<'a> {
+    bench: &'a Bench<'a>,
+    port: Port,
+    daemon: Process,
+}
+
+impl<'a> Stage<'a> {
+    fn new(bench: &'a Bench<'_>, way: Way, rules: Rules) -> Result<Self, Failure> {
+        let socket = bench.directory.join("port");
+        let guest = bench.net.guest(Guest::First);
+        let noise = Noise {
+            // D34: it takes every 74 bytes for a request.
+            host: if bench.host == Side::C { b"" } else { NOISE },
+            guest: NOISE,
+        };
+        let port = Port::open(way, &socket, guest, noise)?;
+        let daemon = start(bench, way, &socket, &rules())?;
+        let connected = port.wait_connected();
+        connected.map_err(|failure| failure.with(&daemon.tail()))?;
+        Ok(Self {
+            bench,
+            port,
+            daemon,
+        })
+    }
+
+    /// Adds the daemon's log to a group that has failed.
+    fn note(&self, group: &mut Group) {
+        if group.has_failed() {
+            group.note(&self.daemon.tail());
+        }
+    }
 }
 
 fn start(
