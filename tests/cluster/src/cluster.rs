@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fence_lab::agent::{Answer, Running};
+use fence_lab::net::Namespace;
 use fence_lab::process::Process;
 use fence_lab::{Failure, Programs, Side, Verdict, ensure, fail, wait};
 
@@ -144,27 +145,28 @@ impl Cluster {
         domain: &str,
         hearers: &[HostId],
     ) -> Result<Running, Failure> {
-        self.ask_within(action, domain, hearers, 30)
+        self.fabric.hearers(hearers)?;
+        self.spawn_agent(&self.fabric.agent, &["-o", action, "-H", domain])
     }
 
-    fn ask_within(
+    /// Starts a second agent, while the first goes on: two cannot wait at one address.
+    pub(crate) fn ask_beside(
         &self,
         action: &str,
         domain: &str,
         hearers: &[HostId],
-        seconds: u32,
     ) -> Result<Running, Failure> {
         self.fabric.hearers(hearers)?;
+        self.spawn_agent(&self.fabric.second_agent, &["-o", action, "-H", domain])
+    }
+
+    fn spawn_agent(&self, place: &Namespace, options: &[&str]) -> Result<Running, Failure> {
         let program = self.programs.xvm(self.agent);
-        let mut command = self.fabric.agent.command(&program.to_string_lossy());
-        command
-            .arg("-k")
-            .arg(self.directory.join("key"))
-            .args(["-o", action]);
-        command.args(["-t", &seconds.to_string()]);
-        if !domain.is_empty() {
-            command.args(["-H", domain]);
-        }
+        let mut command = place.command(&program.to_string_lossy());
+        command.arg("-k").arg(self.directory.join("key"));
+        // An empty name is one that is not given.
+        let given = options.strip_suffix(&["-H", ""]).unwrap_or(options);
+        command.args(given);
         Running::spawn(command, &self.directory.join("agents"))
     }
 
@@ -266,7 +268,12 @@ impl Cluster {
         let limit = Duration::from_secs(if self.side(via) == Side::C { 3 } else { 20 });
         let mut last = String::new();
         let said = wait::until("", limit, || {
-            let agent = self.ask_within("status", domain, &[via], 3);
+            let agent = self.fabric.hearers(&[via]).and_then(|()| {
+                self.spawn_agent(
+                    &self.fabric.agent,
+                    &["-t", "3", "-o", "status", "-H", domain],
+                )
+            });
             let answer = agent.and_then(|agent| self.finish(agent));
             last = answer
                 .as_ref()

@@ -6,7 +6,7 @@
 use fence_lab::net::Namespace;
 use fence_lab::{Failure, Verdict};
 
-use crate::names::{AGENT_ADDRESS, HostId};
+use crate::names::{AGENT_ADDRESSES, HostId};
 
 /// The network interface that a daemon listens on.
 pub(crate) const GUEST_INTERFACE: &str = "eth1";
@@ -17,6 +17,8 @@ pub(crate) struct Fabric {
     switch: Namespace,
     /// Where the agent runs.
     pub(crate) agent: Namespace,
+    /// Where another one runs.
+    pub(crate) second_agent: Namespace,
     hosts: [Namespace; 3],
 }
 
@@ -30,13 +32,15 @@ impl Fabric {
                  link set br-{bridge} up\n"
             ))?;
         }
-        let agent = Namespace::new(&format!("{prefix}-agent"))?;
-        plug(&switch, "guests", "up-agent", &agent, "eth1", AGENT_ADDRESS)?;
+        let [first, second] = AGENT_ADDRESSES;
+        let agent = agent_namespace(&switch, prefix, "agent", first);
+        let second_agent = agent_namespace(&switch, prefix, "agent2", second);
         let [a, b, c] = HostId::ALL.map(|id| host_namespace(&switch, prefix, id));
         let hosts = [a?, b?, c?];
         Ok(Self {
             switch,
-            agent,
+            agent: agent?,
+            second_agent: second_agent?,
             hosts,
         })
     }
@@ -82,6 +86,24 @@ impl Fabric {
 
 const fn word(condition: bool, yes: &'static str, no: &'static str) -> &'static str {
     if condition { yes } else { no }
+}
+
+fn agent_namespace(
+    switch: &Namespace,
+    prefix: &str,
+    name: &str,
+    address: &str,
+) -> Result<Namespace, Failure> {
+    let made = Namespace::new(&format!("{prefix}-{name}"))?;
+    plug(
+        switch,
+        "guests",
+        &format!("up-{name}"),
+        &made,
+        "eth1",
+        address,
+    )?;
+    Ok(made)
 }
 
 fn host_namespace(switch: &Namespace, prefix: &str, id: HostId) -> Result<Namespace, Failure> {

@@ -95,5 +95,5 @@ pub(crate) const IMPOSTOR: Domain = Domain {
 /// A name that no domain has.
 pub(crate) const NOBODY: &str = "nobody";
 
-/// The agent's address in the network of the guests.
-pub(crate) const AGENT_ADDRESS: &str = "10.78.2.9";
+/// The agents' addresses in the network of the guests.
+pub(crate) const AGENT_ADDRESSES: [&str; 2] = ["10.78.2.9", "10.78.2.10"];

@@ -10,7 +10,7 @@ use crate::table::Row;
 use crate::virtd::Settings;
 
 /// Ours answers by its `request_timeout` of 20 s; the rest is the agent's own and a busy machine's.
-const IN_TIME_SECONDS: f32 = 28.0;
+pub(crate) const IN_TIME_SECONDS: f32 = 28.0;
 
 /// The settings of a case's daemons when the run is about `side`; nothing if the case is not.
 pub(crate) fn settings(case: &Case, side: Side) -> Option<[Settings; 3]> {

@@ -6,11 +6,14 @@ use fence_lab::{Side, Verdict, wait};
 use nix::sys::signal::Signal;
 
 use super::{A, B, C};
-use crate::case::{Case, FENCED, OFF, Outcome, REFUSED, RUNNING, Vm, ask, outcome, recorded};
+use crate::case::{
+    Case, FENCED, OFF, Outcome, REFUSED, RUNNING, Recorded, Vm, ask, outcome, recorded,
+};
 use crate::cluster::Cluster;
 use crate::host::{PATIENCE, Service};
-use crate::names::{HostId, VM2};
+use crate::names::{HostId, VM2, VM3};
 
+const NONE: Recorded = recorded("", "", &[]);
 const C_OFF: &[Outcome] = &[outcome(&[0], Vm::Runs)];
 const C_STATUS: &[Outcome] = &[outcome(&[2], Vm::Runs)];
 /// A host alone may act on what it has, or refuse; whichever, it says so.
@@ -69,6 +72,37 @@ pub(super) const CASES: &[Case] = &[
     )
     .quick(),
     Case::new(
+        "owner cut off the network, the others' daemons started anew",
+        |cluster| {
+            cluster.cut(HostId::A)?;
+            cluster.wait_for_nodes(&[HostId::B, HostId::C])?;
+            cluster.restart_daemon(HostId::B)?;
+            cluster.restart_daemon(HostId::C)?;
+            cluster.wait_for_members(HostId::B, 2)?;
+            cluster.wait_for_status(VM3.name, HostId::B)
+        },
+        &[
+            ask("off", B, NONE, REFUSED),
+            ask("status", C, NONE, REFUSED),
+            ask("reboot", C, NONE, REFUSED),
+        ],
+    )
+    .ours_only(),
+    Case::new(
+        "both other hosts lose power",
+        |cluster| {
+            cluster.power_off(HostId::B)?;
+            cluster.power_off(HostId::C)?;
+            without_quorum(cluster, HostId::A)
+        },
+        &[
+            ask("status", A, NONE, DEAD_UNPROVEN).about(VM2),
+            ask("off", A, NONE, DEAD_UNPROVEN).about(VM2),
+            ask("off", A, NONE, OWN_OFF),
+        ],
+    )
+    .ours_only(),
+    Case::new(
         "a third host cut off the network",
         |cluster| {
             cluster.cut(HostId::C)?;
@@ -120,10 +154,14 @@ pub(super) const CASES: &[Case] = &[
 
 fn isolate_owner(cluster: &mut Cluster) -> Verdict {
     cluster.fabric.connect_cluster(HostId::A, false)?;
-    wait::until("the isolated host to lose quorum", PATIENCE, || {
-        cluster.host(HostId::A).quorate_nodes().is_none()
-    })?;
+    without_quorum(cluster, HostId::A)?;
     cluster.wait_for_nodes(&[HostId::B, HostId::C])
+}
+
+fn without_quorum(cluster: &Cluster, id: HostId) -> Verdict {
+    wait::until(&format!("{id} to lose quorum"), PATIENCE, || {
+        cluster.host(id).quorate_nodes().is_none()
+    })
 }
 
 /// Served again within five seconds of corosync's return, on both sides.

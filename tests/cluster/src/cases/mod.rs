@@ -7,6 +7,7 @@ mod membership;
 mod migration;
 mod mixed;
 mod proof;
+mod races;
 mod records;
 mod starts;
 
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Case> {
         migration::CASES,
         starts::CASES,
         mixed::CASES,
+        races::CASES,
         proof::CASES,
     ]
     .concat()
@@ -49,14 +51,21 @@ pub(crate) fn all() -> Vec<Case> {
 /// Waits until a host has called the agent back, and gives the request the moment that it takes from
 /// there to the other hosts.
 fn under_way(agent: &Running) -> Verdict {
-    let table = format!("/proc/{}/net/tcp", agent.process.pid());
-    wait::until("a host to call the agent back", PATIENCE, || {
-        // Port 1229, established.
-        let sockets = fs::read_to_string(&table).unwrap_or_default();
-        sockets
-            .lines()
-            .any(|line| line.contains(":04CD ") && line.contains(" 01 "))
-    })?;
+    called_back(agent)?;
     thread::sleep(Duration::from_millis(500));
     Ok(())
+}
+
+/// Waits until a host has called the agent back.
+fn called_back(agent: &Running) -> Verdict {
+    let table = format!("/proc/{}/net/tcp", agent.process.pid());
+    wait::until("a host to call the agent back", PATIENCE, || {
+        // Nothing to read: the agent has ended already.
+        let Ok(sockets) = fs::read_to_string(&table) else {
+            return true;
+        };
+        // Port 1229, established or just closed.
+        let called = |line: &str| line.contains(":04CD ") && !line.contains(" 0A ");
+        sockets.lines().any(called)
+    })
 }
