@@ -1,6 +1,5 @@
 //! What has really become of a domain: its QEMU processes, and whether its guest's beat goes on.
 
-use std::fs;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
@@ -83,7 +82,10 @@ impl Cluster {
                 .hosts()
                 .iter()
                 .zip(&before)
-                .filter(|(host, before)| qemu.contains(&host.id) && beat(host, domain) != **before)
+                .filter(|(host, before)| {
+                    let now = beat(host, domain);
+                    qemu.contains(&host.id) && now.is_some() && now != **before
+                })
                 .map(|(host, _)| host.id)
                 .collect();
             if qemu.is_empty() {
@@ -107,6 +109,16 @@ impl Cluster {
     }
 }
 
-fn beat(host: &Host, domain: Domain) -> u64 {
-    fs::metadata(host.disk.path(&beat_file(domain))).map_or(0, |meta| meta.len())
+/// The number of the last beat; nothing from a guest that has started but is not up.
+fn beat(host: &Host, domain: Domain) -> Option<u64> {
+    let beats = host.disk.read(&beat_file(domain));
+    // The last line may be half written.
+    let whole = beats.rsplit_once('\n')?.0;
+    whole
+        .lines()
+        .next_back()?
+        .trim()
+        .strip_prefix("beat ")?
+        .parse()
+        .ok()
 }
