@@ -24,6 +24,8 @@ pub struct Cluster {
     pub(crate) config: Config,
     /// The configured hosts, once they are known.
     pub(crate) hosts: Option<BTreeMap<NodeId, String>>,
+    /// The hosts that corosync has, once they are known.
+    pub(crate) nodes: Option<BTreeSet<NodeId>>,
     pub(crate) quorum: bool,
     pub(crate) connected: bool,
     /// Since when there has been no quorum or no connection.
@@ -46,10 +48,21 @@ pub struct Cluster {
     pub(crate) digest_due: Moment,
     /// When the last event was handled.
     pub(crate) last: Moment,
-    /// The requests that something has happened to, and whether to all of them.
-    pub(crate) touched: BTreeSet<u64>,
-    pub(crate) all_touched: bool,
+    pub(crate) attention: Attention,
     pub(crate) counters: Counters,
+}
+
+/// Which requests have to be looked at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attention {
+    /// Those that something has happened to.
+    pub(crate) touched: BTreeSet<u64>,
+    /// All of them.
+    pub(crate) all: bool,
+    /// Those about which something would be claimed if nothing else were waiting.
+    pub(crate) claims: BTreeSet<u64>,
+    /// Nothing else is waiting.
+    pub(crate) drained: bool,
 }
 
 impl Cluster {
@@ -59,6 +72,7 @@ impl Cluster {
         Self {
             config,
             hosts: None,
+            nodes: None,
             quorum: false,
             connected: false,
             alone: Some(now.moment),
@@ -76,8 +90,7 @@ impl Cluster {
             next_number: 1,
             digest_due: now.moment + DIGEST,
             last: now.moment,
-            touched: BTreeSet::new(),
-            all_touched: false,
+            attention: Attention::default(),
             counters: Counters::default(),
         }
     }
@@ -88,19 +101,24 @@ impl Cluster {
         let cx = &mut cx;
         // What is over is over before anything else happens: the daemon may have stood still.
         self.expire_cases(cx);
-        let tick = matches!(event, Event::Tick);
-        self.all_touched = self.touches_all(now.moment, &event);
+        self.attention.drained = matches!(event, Event::Tick);
+        if self.attention.drained {
+            let claims = core::mem::take(&mut self.attention.claims);
+            self.attention.touched.extend(claims);
+        }
+        self.attention.all = self.touches_all(now.moment, &event);
         self.take(cx, event);
         if self.connected && self.quorum {
             self.alone = None;
         } else {
             self.alone.get_or_insert(cx.now);
         }
-        if tick {
+        if self.attention.drained {
             self.begin_announced(cx);
         }
         self.keep_up(cx);
         self.forget_what_is_old(cx);
+        self.end_old_turns(cx);
         self.advance_parts(cx);
         self.advance_cases(cx);
         self.last = self.last.max(now.moment);
@@ -127,7 +145,8 @@ impl Cluster {
             Event::Membership { members, left } => self.membership(cx, &members, &left),
             Event::Disconnected => self.disconnected(cx),
             Event::Delivered { from, bytes } => self.delivered(cx, from, bytes),
-            Event::Quorum(quorum) => self.quorum = quorum,
+            Event::Quorum(quorum) => self.quorum_is(quorum),
+            Event::Nodes(nodes) => self.nodes_are(cx, nodes),
             Event::Hosts(hosts) => self.hosts_configured(cx, hosts),
             Event::Inventory(domains) => self.inventory_listed(cx, domains),
             Event::Changed(domain) => self.observe(cx, &domain, false),
@@ -145,7 +164,7 @@ impl Cluster {
     /// at once, behind the events that are waiting already.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        if self.has_announced() {
+        if self.has_announced() || !self.attention.claims.is_empty() {
             return Some(self.last);
         }
         let mut next = None;
@@ -175,7 +194,7 @@ impl Cluster {
 
     fn delivered(&mut self, cx: &mut Cx<'_>, from: MemberId, bytes: &[u8]) {
         let result = if is_legacy(bytes) {
-            self.all_touched = true;
+            self.attention.all = true;
             self.delivered_original(cx, from, bytes)
         } else {
             Message::decode(bytes).and_then(|message| self.delivered_ours(cx, from, message))

@@ -5,8 +5,8 @@ use fence_proto::{Moment, Uuid};
 use crate::cases::Case;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::group::why_left;
 use crate::knowledge::Meaning;
+use crate::membership::why_left;
 use crate::seam::NodeId;
 use crate::verdict::{HostView, Obstacle, Standing};
 

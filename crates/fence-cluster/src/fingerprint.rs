@@ -62,6 +62,9 @@ impl Cluster {
                 original.moments(|moment| to.one(moment));
             }
         }
+        for memory in self.memories.values_mut() {
+            to.some(&mut memory.up);
+        }
         for fetch in self.fetches.values_mut() {
             to.some(&mut fetch.asked);
         }
@@ -129,7 +132,8 @@ fn shift_case(to: Shift, case: &mut Case) {
 impl Hash for Cluster {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.config.me.hash(state);
-        (&self.hosts, self.quorum, self.connected, self.joined).hash(state);
+        (&self.hosts, &self.nodes, self.quorum).hash(state);
+        (self.connected, self.joined, &self.attention.claims).hash(state);
         (&self.local, &self.peers, &self.memories, &self.fetches).hash(state);
         (&self.inquiries, &self.gone, &self.turns).hash(state);
         (&self.jobs, &self.kept, &self.cases).hash(state);

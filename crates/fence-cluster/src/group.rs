@@ -1,14 +1,14 @@
-//! Who is in the group: joining, leaving, telling each other what there is, and noticing who has
-//! missed something.
+//! What members tell each other of what they have and remember, and noticing who has missed
+//! something.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use fence_proto::Moment;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory};
-use crate::limits::{ASK_AGAIN, DIGEST, MAX_MEMORIES};
+use crate::limits::{ASK_AGAIN, DIGEST, MAX_MEMORIES, SHUTTING_DOWN};
 use crate::peers::{Fetch, Kind, Peer};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId};
@@ -16,130 +16,6 @@ use crate::wire::message::{Change, Mention, Message, Part, Stand, Want};
 use crate::wire::record::Record;
 
 impl Cluster {
-    /// The group has changed.
-    pub(crate) fn membership(
-        &mut self,
-        cx: &mut Cx<'_>,
-        members: &[MemberId],
-        left: &[(MemberId, LeaveReason)],
-    ) {
-        let rejoined = !self.connected;
-        if rejoined {
-            self.connected = true;
-            self.joined = cx.wall;
-        }
-        let me = self.config.me;
-        for (member, reason) in left.iter().filter(|(member, _)| *member != me) {
-            self.departs(cx, *member, *reason);
-        }
-        // The shell should have said why; whoever is missing is gone all the same.
-        let known: Vec<_> = self.peers.keys().copied().collect();
-        for member in known.iter().filter(|member| !members.contains(member)) {
-            self.departs(cx, *member, LeaveReason::NodeDown);
-        }
-        let mut joined = rejoined;
-        for member in members.iter().filter(|member| **member != me) {
-            if !self.peers.contains_key(member) {
-                self.peers.insert(*member, Peer::new(cx));
-                joined = true;
-            }
-        }
-        if joined {
-            self.greet(cx);
-            self.begin_turns_anew(cx);
-            self.begin_rounds_anew(cx);
-        }
-    }
-
-    /// Tells everybody what this member has and remembers.
-    fn greet(&mut self, cx: &mut Cx<'_>) {
-        let memories = self.memories.iter();
-        let mentions = memories
-            .map(|(node, memory)| memory.mention(*node))
-            .collect();
-        self.send(cx, &Message::Hello { mentions });
-        self.send_inventory(cx);
-        self.digest_due = cx.now + DIGEST;
-    }
-
-    fn departs(&mut self, cx: &mut Cx<'_>, member: MemberId, reason: LeaveReason) {
-        let Some(peer) = self.peers.remove(&member) else {
-            return;
-        };
-        let node = member.node;
-        let name = self.host_name(node);
-        cx.info(format!("{name} has left the group: {}", why_left(reason)));
-        for fetch in self.fetches.values_mut() {
-            if fetch.holders.front() == Some(&member) {
-                fetch.asked = None;
-            }
-            fetch.holders.retain(|holder| *holder != member);
-        }
-        self.fetches.retain(|_, fetch| !fetch.holders.is_empty());
-        let others = self.peers.iter();
-        let replaced = others
-            .filter(|(other, _)| other.node == node)
-            .any(|(_, peer)| peer.is_whole());
-        if !replaced && node != self.config.me.node {
-            let older = self.memories.remove(&node);
-            let mut memory = peer.into_memory(reason, older);
-            self.remember_starts(member, &mut memory);
-            self.remember(cx, node, memory);
-        }
-        self.close_requests_of(cx, member);
-        self.member_has_left(member);
-    }
-
-    /// Who was told to start a domain may have begun, without our having heard of it.
-    fn remember_starts(&self, member: MemberId, memory: &mut Memory) {
-        for (_, turn) in self.turns.iter() {
-            let told = turn.start.is_some_and(|(starter, ..)| starter == member);
-            if told || turn.round.candidate == Some(member) {
-                let uuid = turn.round.uuid;
-                let name = self.name_of(uuid);
-                let version = self.newest(uuid).saturating_add(1);
-                crate::local::starting(&mut memory.domains, uuid, &name, version);
-            }
-        }
-    }
-
-    fn remember(&mut self, cx: &mut Cx<'_>, node: NodeId, memory: Memory) {
-        if self.memories.len() >= MAX_MEMORIES && !self.memories.contains_key(&node) {
-            self.counters.count(Reason::Full);
-            cx.warn(format!("too many departed hosts: {node} is not remembered"));
-            return;
-        }
-        self.memories.insert(node, memory);
-    }
-
-    /// Nobody else is there any more, as far as this member can tell.
-    pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>) {
-        if !self.connected {
-            return;
-        }
-        self.connected = false;
-        cx.warn("the connection to corosync is lost: nothing is claimed about other hosts");
-        let members: Vec<_> = self.peers.keys().copied().collect();
-        for member in members {
-            self.departs(cx, member, LeaveReason::NodeDown);
-        }
-        self.fetches.clear();
-        self.begin_turns_anew(cx);
-    }
-
-    /// The hosts of corosync's configuration.
-    pub(crate) fn hosts_configured(&mut self, cx: &mut Cx<'_>, hosts: Vec<(NodeId, String)>) {
-        let hosts: BTreeMap<_, _> = hosts.into_iter().take(MAX_MEMORIES).collect();
-        for (node, name) in self.hosts.iter().flatten() {
-            if !hosts.contains_key(node) && self.memories.remove(node).is_some() {
-                cx.info(format!(
-                    "host {name} ({node}) is no longer configured: what it had is forgotten"
-                ));
-            }
-        }
-        self.hosts = Some(hosts);
-    }
-
     /// A message of our own kind.
     pub(crate) fn delivered_ours(
         &mut self,
@@ -161,7 +37,7 @@ impl Cluster {
         }
         match &message {
             Message::Hello { .. } | Message::Inventory { .. } | Message::Memory { .. } => {
-                self.all_touched = true;
+                self.attention.all = true;
             }
             _ => {}
         }
@@ -171,7 +47,7 @@ impl Cluster {
             Message::Changed { stand, change } => self.peer_changed(cx, from, stand, change),
             Message::Digest { stand, current } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
-                    self.all_touched |= peer.digest(stand, current);
+                    self.attention.all |= peer.digest(stand, current);
                 }
                 Ok(())
             }
@@ -196,6 +72,8 @@ impl Cluster {
         for mention in mentions {
             if let Some(memory) = self.memories.get_mut(&mention.node) {
                 memory.heard = memory.heard.max(mention.heard);
+                // Somebody who had quorum all the time knows that nothing was added.
+                memory.whole |= mention.whole && memory.stand == mention.stand;
             }
             if !self.lacks(mention) {
                 continue;
@@ -326,7 +204,7 @@ impl Cluster {
         };
         let before = uuid.and_then(|uuid| inventory.domains.get(&uuid)).cloned();
         if let Err(reason) = inventory.apply(stand, change.clone()) {
-            self.all_touched = true;
+            self.attention.all = true;
             if let Some(peer) = self.peers.get_mut(&from) {
                 peer.behind = true;
             }
@@ -343,7 +221,7 @@ impl Cluster {
                 }
             }
             Change::Current { .. } => {
-                self.all_touched = true;
+                self.attention.all = true;
                 self.settle_memory(cx, from);
             }
         }
@@ -409,9 +287,11 @@ impl Cluster {
             Assembled::Partly(assembly) => peer.remembering = Some((node, assembly)),
             Assembled::Whole(inventory) if self.lacks(&mention) => {
                 let older = self.memories.get(&node).map(|older| older.heard);
+                let up = (reason != LeaveReason::NodeDown).then_some(cx.now);
                 let memory = Memory {
                     stand: inventory.stand,
-                    whole: inventory.current,
+                    whole: mention.whole && inventory.current,
+                    up,
                     reason,
                     heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
                     domains: inventory.domains,
@@ -429,6 +309,7 @@ impl Cluster {
 
     /// What is due without anybody's asking: signs of life, and questions for what is missing.
     pub(crate) fn keep_up(&mut self, cx: &mut Cx<'_>) {
+        self.doubt_memories(cx);
         if !self.connected {
             return;
         }
@@ -476,27 +357,16 @@ impl Cluster {
             at(peer.mute_at());
             at(peer.asked.unwrap_or(peer.joined) + ASK_AGAIN);
         }
+        for memory in self.memories.values() {
+            if let Some(since) = memory.up {
+                at(since + SHUTTING_DOWN);
+            }
+        }
         for fetch in self.fetches.values() {
             if let Some(asked) = fetch.asked {
                 at(asked + ASK_AGAIN);
             }
         }
-    }
-
-    /// Whether this member may claim something: it knows what everybody has that can say so, and
-    /// what is remembered of the others.
-    pub(crate) fn is_ready(&self, now: Moment) -> bool {
-        self.connected
-            && self.hosts.is_some()
-            && self.peers.values().all(|peer| {
-                let introduced = peer.has_introduced_itself();
-                introduced || now >= peer.mute_at()
-            })
-            && self.fetches.values().all(|fetch| {
-                let holders = fetch.holders.iter();
-                let mut peers = holders.filter_map(|holder| self.peers.get(holder));
-                peers.all(|peer| now >= peer.mute_at())
-            })
     }
 
     /// Another member has announced that it starts the domain.
@@ -513,14 +383,5 @@ impl Cluster {
         if let Some(holding) = holding {
             self.stir(uuid, holding);
         }
-    }
-}
-
-/// Why a member is gone, for people.
-pub(crate) const fn why_left(reason: LeaveReason) -> &'static str {
-    match reason {
-        LeaveReason::Left => "its daemon was stopped",
-        LeaveReason::NodeDown => "its host is down, cut off, or without corosync",
-        LeaveReason::ProcessDown => "its daemon died",
     }
 }

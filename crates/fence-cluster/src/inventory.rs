@@ -145,8 +145,11 @@ pub(crate) struct Fenced {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Memory {
     pub(crate) stand: Stand,
-    /// The inventory was whole and current when the host departed. If not, it may have more.
+    /// The inventory was whole and current when the host departed, and since then it cannot have
+    /// been given anything. If not, it may have more.
     pub(crate) whole: bool,
+    /// Since when the host has been up without its daemon: it may be given something any moment.
+    pub(crate) up: Option<Moment>,
     pub(crate) reason: LeaveReason,
     /// When it was last heard of.
     pub(crate) heard: WallTime,
@@ -158,8 +161,14 @@ impl Memory {
         Mention {
             node,
             stand: self.stand,
+            whole: self.is_whole(),
             heard: self.heard,
         }
+    }
+
+    /// Whether the host has nothing but this.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.whole && self.up.is_none()
     }
 
     pub(crate) fn holding(&self, uuid: Uuid) -> Holding {
@@ -206,9 +215,13 @@ impl Tombstones {
             version: record.version,
             drifted: record.has_drifted(),
         };
-        let older = self.domains.get(&uuid);
-        if older.is_some_and(|older| older.version > gone.version) {
-            return;
+        match self.domains.get_mut(&uuid) {
+            Some(older) if older.version > gone.version => return,
+            Some(older) if older.version == gone.version => {
+                older.drifted |= gone.drifted;
+                return;
+            }
+            _ => {}
         }
         if self.domains.insert(uuid, gone).is_none() {
             self.order.push_back(uuid);

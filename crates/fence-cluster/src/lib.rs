@@ -25,6 +25,7 @@ mod jobs;
 mod knowledge;
 mod limits;
 mod local;
+mod membership;
 mod original;
 mod parts;
 mod peers;

@@ -31,6 +31,13 @@ pub(crate) const MUTE: Duration = Duration::from_secs(6);
 /// A requester that was not heard of for so long does not keep its domain's turn.
 pub(crate) const HOLDS_TURN: Duration = Duration::from_secs(6);
 
+/// No request of another member takes longer, whatever it says.
+pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(60);
+
+/// A host whose daemon ended is taken to be shutting down if corosync loses it within this time: then
+/// nothing was given to it meanwhile.
+pub(crate) const SHUTTING_DOWN: Duration = Duration::from_secs(30);
+
 /// How long after its last moment a turn ends by itself, whatever its requester does.
 pub(crate) const TURN_ENDS: Duration = Duration::from_secs(10);
 

@@ -45,6 +45,11 @@ fn runs(domain: &LocalDomain) -> bool {
     domain.active && domain.migration != Migration::Incoming
 }
 
+/// Its last run left by a migration.
+fn drifted(domain: &LocalDomain) -> bool {
+    !domain.active && domain.migration == Migration::Outgoing
+}
+
 impl Cluster {
     /// Everything that libvirt has.
     pub(crate) fn inventory_listed(&mut self, cx: &mut Cx<'_>, domains: Vec<LocalDomain>) {
@@ -128,10 +133,16 @@ impl Cluster {
         let ran = old.is_some_and(|old| old.holding() == Holding::Copy);
         let version = match old {
             Some(old) if starting || ran || !runs(domain) => old.version,
+            // The run that left was the last one.
+            None if drifted(domain) => self.newest(uuid),
             None if !runs(domain) => 0,
             _ => self.newest(uuid).saturating_add(1),
         };
         let mut record = Record::of(domain, version);
+        if old.is_some_and(Record::has_drifted) && !domain.active {
+            // That its last run left is true until there is another one.
+            record.migration = Migration::Outgoing;
+        }
         record.starting = starting && !settled;
         if old == Some(&record) {
             return None;
@@ -185,7 +196,7 @@ impl Cluster {
         for change in changes {
             match &change {
                 Change::Record { uuid, .. } | Change::Gone { uuid } => self.touch_domain(*uuid),
-                Change::Current { .. } => self.all_touched = true,
+                Change::Current { .. } => self.attention.all = true,
             }
             self.local.stand.seq = self.local.stand.seq.saturating_add(1);
             let stand = self.local.stand;

@@ -418,6 +418,16 @@ impl Cluster {
         }
     }
 
+    /// Ends turns whose requesters never did: nothing of them can be begun any more.
+    pub(crate) fn end_old_turns(&mut self, cx: &mut Cx<'_>) {
+        let old = self.turns.iter().filter(|(_, turn)| cx.now >= turn.ends());
+        let old: Vec<_> = old.map(|(key, _)| key).collect();
+        for key in old {
+            self.end_turn(cx, key);
+            self.attention.all = true;
+        }
+    }
+
     /// Somebody has joined, who knows no turns: everybody forgets them, and learns them anew in the
     /// order in which the requesters' next rounds are delivered. What runs goes on.
     pub(crate) fn begin_turns_anew(&mut self, cx: &mut Cx<'_>) {

@@ -127,6 +127,7 @@ impl Peer {
         Memory {
             stand: inventory.stand,
             whole,
+            up: None,
             reason,
             heard: heard.max(older),
             domains,
@@ -148,6 +149,7 @@ fn unsettled(
             seq: 0,
         },
         whole: false,
+        up: None,
         reason,
         heard,
         domains: Domains::new(),

@@ -116,8 +116,12 @@ pub enum Event<'a> {
     },
     /// Whether corosync says that this partition has quorum.
     Quorum(bool),
-    /// The configured hosts, with their names: all that may run domains.
+    /// The configured hosts, with their names: all that may run domains. Never empty: while they
+    /// cannot be read this event does not come, and nothing is claimed.
     Hosts(Vec<(NodeId, String)>),
+    /// The hosts that corosync has in this partition now, whether or not their daemons are members
+    /// of the group. Comes with every change of them.
+    Nodes(Vec<NodeId>),
     /// Everything that this host's libvirt has: at the start, after every reconnect, at intervals.
     Inventory(Vec<LocalDomain>),
     /// This is what the domain is now.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fence_proto::{Moment, Uuid};
 
-use crate::limits::{MAX_TURNS, MAX_TURNS_EACH, TURN_ENDS};
+use crate::limits::{GRACE, LONGEST_REQUEST, MAX_TURNS, MAX_TURNS_EACH, TURN_ENDS};
 use crate::reason::Reason;
 use crate::seam::{JobId, MemberId};
 use crate::wire::message::{Key, Limits, Round};
@@ -56,9 +56,10 @@ pub(crate) struct Times {
 
 impl Times {
     pub(crate) fn new(now: Moment, limits: Limits) -> Self {
+        let ms = |ms: u32| Duration::from_millis(u64::from(ms));
         Self {
-            begin_by: now + Duration::from_millis(u64::from(limits.remaining_ms)),
-            grace: Duration::from_millis(u64::from(limits.grace_ms)),
+            begin_by: now + ms(limits.remaining_ms).min(LONGEST_REQUEST),
+            grace: ms(limits.grace_ms).min(GRACE),
         }
     }
 }

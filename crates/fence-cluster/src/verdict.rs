@@ -146,7 +146,9 @@ fn obstacle(host: &HostView, known: Knowledge) -> Option<(NodeId, Obstacle)> {
             Obstacle::Silent
         }
         Standing::Away { fenced: false, .. } if has_copy => Obstacle::HadCopy,
-        Standing::Away { fenced: false, .. } if host.owner => Obstacle::LastOwner,
+        Standing::Away { fenced: false, .. } if host.owner && !known.evidence => {
+            Obstacle::LastOwner
+        }
         Standing::Away {
             fenced: false,
             whole: false,

@@ -24,7 +24,7 @@ impl Cluster {
             return end(Reply::PermissionDenied);
         }
         case.target = Some(Target { uuid, names });
-        match case.outcome.take() {
+        match case.outcome.clone() {
             None => self.begin_alone(cx, number, case, uuid),
             Some(Outcome::Found(found)) => {
                 let runs = is_active(&Outcome::Found(found), uuid);

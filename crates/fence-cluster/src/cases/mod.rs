@@ -277,6 +277,15 @@ pub(crate) fn dropped(reason: Dropped) -> Step {
     })
 }
 
+/// Whether an end says that a domain is off.
+fn claims(case: &Case, end: &End) -> bool {
+    match &end.answer {
+        Answer::Reply(Reply::Off) => true,
+        Answer::Reply(Reply::Success) => crate::parts::destroys(case.action()),
+        _ => false,
+    }
+}
+
 impl Cluster {
     pub(crate) const fn key(&self, number: u64) -> Key {
         Key {
@@ -300,7 +309,7 @@ impl Cluster {
         } else {
             let case = Case::new(cx.now, ticket, request, self.config.request_timeout);
             self.cases.insert(self.next_number, case);
-            self.touched.insert(self.next_number);
+            self.attention.touched.insert(self.next_number);
             self.next_number = self.next_number.saturating_add(1);
         }
     }
@@ -310,7 +319,7 @@ impl Cluster {
         for (number, case) in &mut self.cases {
             if case.ticket == ticket {
                 case.abandoned = true;
-                self.touched.insert(*number);
+                self.attention.touched.insert(*number);
             }
         }
     }
@@ -327,8 +336,8 @@ impl Cluster {
 
     /// Goes on, as far as it goes, with every request that something has happened to.
     pub(crate) fn advance_cases(&mut self, cx: &mut Cx<'_>) {
-        let touched = core::mem::take(&mut self.touched);
-        let all = self.all_touched;
+        let touched = core::mem::take(&mut self.attention.touched);
+        let all = self.attention.all;
         let cases = self.cases.iter();
         let numbers = cases.filter(|(number, case)| {
             all || touched.contains(number) || case.is_due(self.last, cx.now)
@@ -354,6 +363,11 @@ impl Cluster {
             match step(self, cx, number, &mut case) {
                 Step::Wait => break,
                 Step::Again => {}
+                Step::End(end) if !self.attention.drained && claims(&case, &end) => {
+                    // What is waiting may speak against it: the daemon may have stood still.
+                    self.attention.claims.insert(number);
+                    break;
+                }
                 Step::End(end) => {
                     if self.finish_case(cx, number, &mut case, end) {
                         return;
@@ -402,7 +416,7 @@ impl Cluster {
         };
         case.job_out = false;
         case.outcome = Some(outcome.clone());
-        self.touched.insert(number);
+        self.attention.touched.insert(number);
     }
 
     /// Somebody has answered a round, or said what came of what it had begun.
@@ -417,7 +431,7 @@ impl Cluster {
             return Ok(());
         }
         let case = self.cases.get_mut(&key.number).ok_or(Reason::Over)?;
-        self.touched.insert(key.number);
+        self.attention.touched.insert(key.number);
         let pursuit = &mut case.pursuit;
         if pursuit.begun.get(&from) == Some(&round) {
             pursuit.begun.remove(&from);
@@ -446,7 +460,7 @@ impl Cluster {
         let Some(case) = self.cases.get_mut(&key.number) else {
             return;
         };
-        self.touched.insert(key.number);
+        self.attention.touched.insert(key.number);
         case.pursuit.has_begun = true;
         case.pursuit.begun.insert(from, what.round());
         if let Stage::Starting { begun, .. } = &mut case.stage {
@@ -457,7 +471,7 @@ impl Cluster {
     /// The end of a request was delivered.
     pub(crate) fn case_was_closed(&mut self, cx: &mut Cx<'_>, key: Key, by: MemberId) {
         // Another request may have its turn now.
-        self.all_touched = true;
+        self.attention.all = true;
         if key.requester != self.config.me {
             return;
         }
@@ -487,7 +501,7 @@ impl Cluster {
                 .as_ref()
                 .is_some_and(|target| target.uuid == uuid);
             if this == key {
-                self.touched.insert(*number);
+                self.attention.touched.insert(*number);
                 if case.pursuit.place == Place::None {
                     case.pursuit.place = Place::Queued;
                 }
@@ -545,13 +559,13 @@ impl Cluster {
         }
         let asked = self.inquiries.values().filter_map(|inquiry| inquiry.asked);
         asked.for_each(|(asked, _)| at(asked + PROOF_AGAIN));
-        self.turns.iter().for_each(|(_, turn)| at(turn.ends()));
     }
 
     pub(crate) fn times_of_cases(&self, at: &mut impl FnMut(Moment)) {
         for (_, until) in self.kept.values() {
             at(*until);
         }
+        self.turns.iter().for_each(|(_, turn)| at(turn.ends()));
         self.times_of_requests(at);
         for case in self.cases.values() {
             case.times(at);
@@ -567,7 +581,7 @@ impl Cluster {
                 .as_ref()
                 .is_none_or(|target| target.uuid == uuid)
             {
-                self.touched.insert(*number);
+                self.attention.touched.insert(*number);
             }
         }
     }

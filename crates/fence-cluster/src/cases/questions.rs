@@ -78,7 +78,7 @@ impl Cluster {
             return Err(Reason::Over);
         };
         answers.insert(from, answer);
-        self.touched.insert(key.number);
+        self.attention.touched.insert(key.number);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::parts::finding_of;
 use crate::peers::Kind;
 use crate::reason::Reason;
 use crate::seam::{Job, MemberId, NodeId, Outcome, UnknownDomain};
+use crate::wire::bytes::Item;
 use crate::wire::message::{Finding, Key, Message};
 use crate::wire::record::{Holding, Record};
 
@@ -184,7 +185,7 @@ impl Cluster {
             return Err(Reason::Over);
         };
         answers.insert(from, found);
-        self.touched.insert(key.number);
+        self.attention.touched.insert(key.number);
         Ok(())
     }
 
@@ -253,9 +254,11 @@ impl Cluster {
         }
         let unproven = self.unproven_hosts();
         if unproven.is_empty() {
-            cx.warn(format!(
-                "request {number}: no host knows the domain \"{domain}\": it counts as off, because unknown_domain says so"
-            ));
+            if self.attention.drained {
+                cx.warn(format!(
+                    "request {number}: no host knows the domain \"{domain}\": it counts as off, because unknown_domain says so"
+                ));
+            }
             return if case.action() == Action::Status {
                 end(Reply::Off)
             } else {
@@ -291,6 +294,9 @@ impl Cluster {
             return false;
         };
         let uuid = target.uuid;
+        if target.names.len() >= <String as Item>::LIMIT {
+            return false;
+        }
         cx.info(format!(
             "the domain {uuid} has another name on a host: {name:?}"
         ));

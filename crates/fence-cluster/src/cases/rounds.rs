@@ -7,6 +7,7 @@ use fence_proto::{Action, Reply, Uuid};
 use super::{Case, Ended, Held, Place as Queued, Scope, Stage, Step, end, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
+use crate::inventory::Memory;
 use crate::knowledge::Place;
 use crate::limits::{
     ASK_AGAIN, CHANGE_WAIT, HOLDS_TURN, MAX_FRUITFUL, MAX_HALVES, PATIENCE, ROUND_AGAIN,
@@ -242,7 +243,7 @@ impl Cluster {
             views.push(HostView {
                 node,
                 standing: Standing::Away {
-                    whole: memory.is_some_and(|memory| memory.whole),
+                    whole: memory.is_some_and(Memory::is_whole),
                     fenced: self.is_fenced(node),
                 },
                 holding: memory.map_or(Holding::Nothing, |memory| memory.holding(uuid)),
@@ -311,8 +312,17 @@ impl Cluster {
         let present = |node: &NodeId| {
             *node == self.config.me.node || self.peers.keys().any(|member| member.node == *node)
         };
+        let configured = |node: &NodeId| {
+            let hosts = self.hosts.as_ref();
+            hosts.is_some_and(|hosts| hosts.contains_key(node))
+        };
         let hosts = self.hosts.iter().flat_map(|hosts| hosts.keys());
-        let nodes: BTreeSet<_> = self.memories.keys().chain(hosts).copied().collect();
+        // One that is not configured is said to run no domains, and counts if it did.
+        let memories = self.memories.iter();
+        let departed = memories
+            .filter(|(node, memory)| configured(node) || !memory.domains.is_empty())
+            .map(|(node, _)| node);
+        let nodes: BTreeSet<_> = departed.chain(hosts).copied().collect();
         nodes.into_iter().filter(|node| !present(node)).collect()
     }
 
@@ -323,7 +333,7 @@ impl Cluster {
         let Some(first) = self.turns.queue(uuid).first().copied() else {
             return;
         };
-        if first == key || first.requester == self.config.me {
+        if first == key || first.requester == self.config.me || !self.attention.drained {
             return;
         }
         let silent = self
@@ -386,6 +396,9 @@ impl Cluster {
 
     /// Every proof that an answer rests on goes to the log.
     fn log_proofs(&self, cx: &mut Cx<'_>, uuid: Uuid, views: &[HostView], evidence: bool) {
+        if !self.attention.drained {
+            return;
+        }
         for view in views {
             let Standing::Away {
                 whole,

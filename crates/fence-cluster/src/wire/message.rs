@@ -53,6 +53,9 @@ pub struct Mention {
     pub node: NodeId,
     /// How new the memory is.
     pub stand: Stand,
+    /// Whether it is everything that the host has: it was when the host departed, and since then the
+    /// host cannot have been given anything.
+    pub whole: bool,
     /// When the host was last heard of, by the clock of the member that heard it.
     pub heard: WallTime,
 }
@@ -322,7 +325,12 @@ tagged!(Finding, BadField, {
 
 fields!(Key { requester, number });
 fields!(Stand { start, seq });
-fields!(Mention { node, stand, heard });
+fields!(Mention {
+    node,
+    stand,
+    whole,
+    heard
+});
 fields!(Part {
     stand,
     part,

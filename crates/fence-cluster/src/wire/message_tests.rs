@@ -50,6 +50,7 @@ fn mention() -> Mention {
     Mention {
         node: NodeId(4),
         stand: STAND,
+        whole: true,
         heard: WallTime(1_700_000_009_000),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use fence_cluster::seam::{LeaveReason, MemberId};
+use fence_cluster::seam::{LeaveReason, MemberId, NodeId};
 use fence_proto::Moment;
 
 /// How long corosync takes to notice that a host is gone.
@@ -22,6 +22,10 @@ pub(crate) enum Handed {
     Membership {
         members: Vec<MemberId>,
         left: Vec<(MemberId, LeaveReason)>,
+    },
+    /// The hosts whose corosyncs are in this partition.
+    Nodes {
+        nodes: Vec<NodeId>,
         quorum: bool,
     },
     Message {
@@ -37,6 +41,8 @@ pub(crate) struct Bus {
     pub(crate) rings: BTreeMap<u32, u32>,
     /// The members as they last were told, by host.
     views: BTreeMap<MemberId, BTreeSet<MemberId>>,
+    /// The hosts as they last were told.
+    nodes: BTreeMap<MemberId, Vec<NodeId>>,
     /// The daemons that have joined, by host.
     pub(crate) joined: BTreeMap<u32, MemberId>,
     /// What was sent and is not ordered yet.
@@ -80,6 +86,7 @@ impl Bus {
         if let Some(member) = self.joined.remove(&host) {
             self.reasons.insert(member, reason);
             self.views.remove(&member);
+            self.nodes.remove(&member);
             let gone = reason != LeaveReason::NodeDown;
             self.form_in(now, if gone { FORM } else { DETECT });
         }
@@ -142,6 +149,22 @@ impl Bus {
     }
 
     fn form(&mut self) -> Vec<(MemberId, Handed)> {
+        let mut handed = self.form_group();
+        for (host, member) in self.joined.clone() {
+            let all = self.rings.keys().copied();
+            let nodes: Vec<_> = all
+                .filter(|other| self.together(*other, host))
+                .map(NodeId)
+                .collect();
+            let quorum = self.has_quorum(host);
+            if self.nodes.insert(member, nodes.clone()).as_ref() != Some(&nodes) {
+                handed.push((member, Handed::Nodes { nodes, quorum }));
+            }
+        }
+        handed
+    }
+
+    fn form_group(&mut self) -> Vec<(MemberId, Handed)> {
         let mut handed = Vec::new();
         for (host, member) in self.joined.clone() {
             let others = self.joined.iter();
@@ -162,7 +185,6 @@ impl Bus {
             let change = Handed::Membership {
                 left: left.collect(),
                 members: members.into_iter().collect(),
-                quorum: self.has_quorum(host),
             };
             handed.push((member, change));
         }

@@ -229,3 +229,91 @@ fn restarted_daemon_goes_on_where_the_old_one_was() {
     assert_eq!(world.reply(3, Action::On, "vm1"), Reply::Success);
     assert_eq!(world.runs_on(1), [2]);
 }
+
+#[test]
+fn host_that_is_up_without_its_daemon_may_have_been_given_the_domain() {
+    for reason in [LeaveReason::Left, LeaveReason::ProcessDown] {
+        let mut world = World::new(3);
+        world.install(2, 1);
+        world.run_for(Duration::from_millis(100));
+        world.end_daemon(3, reason);
+        world.run_for(Duration::from_secs(60));
+        // A cluster manager moves it there, and nobody is told.
+        world.shut_down(2, 1);
+        world.boot(3, 1);
+        world.run_for(Duration::from_millis(100));
+        for action in [Action::Status, Action::Off, Action::On] {
+            let told = world.ask(1, action, "vm1");
+            assert_eq!(told.answer, Answer::Reply(Reply::Failure), "{action}");
+            assert!(told.why.unwrap().contains("h3"));
+        }
+    }
+}
+
+#[test]
+fn host_that_was_shut_down_does_not_stand_in_the_way_of_what_it_never_had() {
+    let mut world = World::new(3);
+    world.install(2, 1);
+    world.run_for(Duration::from_millis(100));
+    // First its daemon, a few seconds later its corosync.
+    world.end_daemon(3, LeaveReason::Left);
+    world.run_for(Duration::from_secs(5));
+    world.power_off(3);
+    world.run_for(NOTICED);
+    assert_eq!(world.reply(1, Action::Off, "vm1"), Reply::Success);
+    assert_eq!(world.reply(1, Action::Status, "vm1"), Reply::Off);
+    assert_eq!(world.reply(1, Action::On, "vm1"), Reply::Success);
+    // When it is up again, and its daemon is not, it may be given anything.
+    world.shut_down(2, 1);
+    world.host(3).power = true;
+    world.bus.rings.insert(3, 0);
+    world.bus.form_in(world.now, super::bus::FORM);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.reply(1, Action::Status, "vm1"), Reply::Failure);
+}
+
+#[test]
+fn memory_from_before_a_partition_is_not_everything() {
+    // While 1 is cut off, the quorum gives the domain to 3; then 2 forgets, and 3 is cut off.
+    let mut world = World::new(3);
+    world.install(2, 1);
+    world.run_for(Duration::from_millis(100));
+    world.cut(&[1], 1);
+    world.run_for(NOTICED);
+    world.shut_down(2, 1);
+    world.boot(3, 1);
+    world.run_for(Duration::from_millis(100));
+    world.end_daemon(2, LeaveReason::ProcessDown);
+    world.cut(&[3], 3);
+    world.cut(&[1, 2], 2);
+    world.run_for(NOTICED);
+    world.start_daemon(2);
+    world.run_for(Duration::from_secs(1));
+    for node in [1, 2] {
+        for action in [Action::Status, Action::Off, Action::On] {
+            assert_eq!(world.reply(node, action, "vm1"), Reply::Failure, "{action}");
+        }
+    }
+}
+
+#[test]
+fn daemon_that_stood_still_does_not_answer_from_what_was_true_then() {
+    // The requester is stopped with all answers in its queue; meanwhile its request is ended for
+    // it, and another one starts the domain.
+    for after_us in (220_000..226_000).step_by(250) {
+        let mut world = World::new(3);
+        world.install(2, 1);
+        world.run_for(Duration::from_millis(100));
+        let off = world.request(1, Action::Off, "vm1");
+        world.run_for(Duration::from_micros(after_us));
+        world.freeze_daemon(1);
+        let on = world.request(3, Action::On, "vm1");
+        world.run_for(Duration::from_secs(8));
+        world.boot(2, 1);
+        world.run_for(Duration::from_millis(100));
+        world.thaw_daemon(1);
+        // Checked by the truth.
+        world.answer(off);
+        world.answer(on);
+    }
+}

@@ -205,6 +205,7 @@ impl World {
     pub(crate) fn kill_corosync(&mut self, node: u32) {
         self.bus.rings.remove(&node);
         self.bus.leave(self.now, node, LeaveReason::NodeDown);
+        self.bus.form_in(self.now, DETECT);
         self.post(node, Duration::ZERO, Inbox::Disconnected);
     }
 
@@ -489,12 +490,11 @@ impl World {
 
     fn take(&mut self, node: u32, item: Inbox) {
         match item {
-            Inbox::Handed(Handed::Membership {
-                members,
-                left,
-                quorum,
-            }) => {
+            Inbox::Handed(Handed::Membership { members, left }) => {
                 self.feed(node, Event::Membership { members, left });
+            }
+            Inbox::Handed(Handed::Nodes { nodes, quorum }) => {
+                self.feed(node, Event::Nodes(nodes));
                 self.feed(node, Event::Quorum(quorum));
             }
             Inbox::Handed(Handed::Message { from, bytes }) => {

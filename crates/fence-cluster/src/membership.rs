@@ -1,0 +1,233 @@
+//! Who is in the group, and what is remembered of those who are not.
+
+use std::collections::BTreeMap;
+
+use fence_proto::Moment;
+
+use crate::cluster::Cluster;
+use crate::cx::Cx;
+use crate::inventory::Memory;
+use crate::limits::{DIGEST, MAX_MEMORIES, SHUTTING_DOWN};
+use crate::peers::Peer;
+use crate::reason::Reason;
+use crate::seam::{LeaveReason, MemberId, NodeId};
+use crate::wire::message::{Mention, Message};
+
+impl Cluster {
+    /// The group has changed.
+    pub(crate) fn membership(
+        &mut self,
+        cx: &mut Cx<'_>,
+        members: &[MemberId],
+        left: &[(MemberId, LeaveReason)],
+    ) {
+        let rejoined = !self.connected;
+        if rejoined {
+            self.connected = true;
+            self.joined = cx.wall;
+        }
+        let me = self.config.me;
+        let mut gone: Vec<_> = left.to_vec();
+        // The shell should have said why; whoever is missing is gone all the same.
+        let missing = self.peers.keys().filter(|member| !members.contains(member));
+        let unsaid = missing.filter(|member| !left.iter().any(|(other, _)| other == *member));
+        gone.extend(unsaid.map(|member| (*member, LeaveReason::NodeDown)));
+        gone.retain(|(member, _)| *member != me);
+        self.depart(cx, &gone);
+        let mut joined = rejoined;
+        for member in members.iter().filter(|member| **member != me) {
+            if !self.peers.contains_key(member) {
+                self.peers.insert(*member, Peer::new(cx));
+                joined = true;
+            }
+        }
+        if joined {
+            self.greet(cx);
+            self.begin_turns_anew(cx);
+            self.begin_rounds_anew(cx);
+        }
+    }
+
+    /// Tells everybody what this member has and remembers.
+    fn greet(&mut self, cx: &mut Cx<'_>) {
+        let memories = self.memories.iter();
+        let mentions: Vec<Mention> = memories
+            .map(|(node, memory)| memory.mention(*node))
+            .collect();
+        self.send(cx, &Message::Hello { mentions });
+        self.send_inventory(cx);
+        self.digest_due = cx.now + DIGEST;
+    }
+
+    /// Members are gone. First it is taken down what all of them may have begun, then their
+    /// requests end: one may have been told to start something by another.
+    fn depart(&mut self, cx: &mut Cx<'_>, gone: &[(MemberId, LeaveReason)]) {
+        for (member, reason) in gone {
+            if let Some(peer) = self.peers.remove(member) {
+                let name = self.host_name(member.node);
+                cx.info(format!("{name} has left the group: {}", why_left(*reason)));
+                self.remember_peer(cx, *member, *reason, peer);
+            }
+        }
+        for (member, _) in gone {
+            for fetch in self.fetches.values_mut() {
+                if fetch.holders.front() == Some(member) {
+                    fetch.asked = None;
+                }
+                fetch.holders.retain(|holder| holder != member);
+            }
+            self.close_requests_of(cx, *member);
+            self.member_has_left(*member);
+        }
+        self.fetches.retain(|_, fetch| !fetch.holders.is_empty());
+    }
+
+    fn remember_peer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        member: MemberId,
+        reason: LeaveReason,
+        peer: Peer,
+    ) {
+        let node = member.node;
+        let mut others = self.peers.iter().filter(|(other, _)| other.node == node);
+        let replaced = others.any(|(_, peer)| peer.is_whole());
+        if replaced || node == self.config.me.node {
+            return;
+        }
+        let older = self.memories.remove(&node);
+        let mut memory = peer.into_memory(reason, older);
+        // Without quorum others may have it, and give the host whatever they like.
+        memory.whole &= self.quorum && self.connected;
+        if reason != LeaveReason::NodeDown {
+            memory.up = Some(cx.now);
+        }
+        self.remember_starts(member, &mut memory);
+        self.remember(cx, node, memory);
+    }
+
+    /// Who was told to start a domain may have begun, without our having heard of it.
+    fn remember_starts(&self, member: MemberId, memory: &mut Memory) {
+        for (_, turn) in self.turns.iter() {
+            let told = turn.start.is_some_and(|(starter, ..)| starter == member);
+            if told || turn.round.candidate == Some(member) {
+                let uuid = turn.round.uuid;
+                let name = self.name_of(uuid);
+                let version = self.newest(uuid).saturating_add(1);
+                crate::local::starting(&mut memory.domains, uuid, &name, version);
+            }
+        }
+    }
+
+    pub(crate) fn remember(&mut self, cx: &mut Cx<'_>, node: NodeId, memory: Memory) {
+        if self.memories.len() >= MAX_MEMORIES && !self.memories.contains_key(&node) {
+            self.counters.count(Reason::Full);
+            cx.warn(format!("too many departed hosts: {node} is not remembered"));
+            return;
+        }
+        self.memories.insert(node, memory);
+    }
+
+    /// Nobody else is there any more, as far as this member can tell.
+    pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>) {
+        if !self.connected {
+            return;
+        }
+        self.connected = false;
+        cx.warn("the connection to corosync is lost: nothing is claimed about other hosts");
+        let members = self.peers.keys();
+        let gone: Vec<_> = members
+            .map(|member| (*member, LeaveReason::NodeDown))
+            .collect();
+        self.depart(cx, &gone);
+        self.others_go_on();
+        self.fetches.clear();
+        self.begin_turns_anew(cx);
+    }
+
+    /// Whether this partition has quorum.
+    pub(crate) fn quorum_is(&mut self, quorum: bool) {
+        self.quorum = quorum;
+        if !quorum {
+            self.others_go_on();
+        }
+    }
+
+    /// Others may have quorum, and give departed hosts whatever they like: what is remembered of
+    /// them is not everything any more.
+    fn others_go_on(&mut self) {
+        for memory in self.memories.values_mut() {
+            memory.whole = false;
+        }
+    }
+
+    /// The hosts of corosync's configuration.
+    pub(crate) fn hosts_configured(&mut self, cx: &mut Cx<'_>, hosts: Vec<(NodeId, String)>) {
+        if hosts.is_empty() {
+            cx.warn("corosync has no configured hosts: the list is not believed");
+            return;
+        }
+        let hosts: BTreeMap<_, _> = hosts.into_iter().take(MAX_MEMORIES).collect();
+        for (node, name) in self.hosts.iter().flatten() {
+            if !hosts.contains_key(node) && self.memories.remove(node).is_some() {
+                cx.info(format!(
+                    "host {name} ({node}) is no longer configured: what it had is forgotten"
+                ));
+            }
+        }
+        self.hosts = Some(hosts);
+    }
+
+    /// The hosts that corosync has now. One that is up without its daemon may be given any domain by
+    /// a cluster manager; one that is down, or cut off from the quorum, is not.
+    pub(crate) fn nodes_are(&mut self, cx: &Cx<'_>, nodes: Vec<NodeId>) {
+        let nodes = nodes.into_iter().collect();
+        let nodes = self.nodes.insert(nodes);
+        for (node, memory) in &mut self.memories {
+            match memory.up {
+                _ if nodes.contains(node) => {
+                    memory.up.get_or_insert(cx.now);
+                }
+                Some(since) => {
+                    memory.whole &= !cx.is_past(since, SHUTTING_DOWN);
+                    memory.up = None;
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// A host that goes on without its daemon is not shutting down.
+    pub(crate) fn doubt_memories(&mut self, cx: &Cx<'_>) {
+        for memory in self.memories.values_mut() {
+            let up = memory
+                .up
+                .is_some_and(|since| cx.is_past(since, SHUTTING_DOWN));
+            memory.whole &= !up;
+        }
+    }
+
+    /// Whether this member may claim something: it knows what everybody has that can say so, and
+    /// what is remembered of the others.
+    pub(crate) fn is_ready(&self, now: Moment) -> bool {
+        let introduced = |peer: &Peer| peer.has_introduced_itself() || now >= peer.mute_at();
+        let mut fetches = self.fetches.values();
+        self.connected
+            && self.hosts.is_some()
+            && self.peers.values().all(introduced)
+            && fetches.all(|fetch| {
+                let holders = fetch.holders.iter();
+                let mut peers = holders.filter_map(|holder| self.peers.get(holder));
+                peers.all(|peer| now >= peer.mute_at())
+            })
+    }
+}
+
+/// Why a member is gone, for people.
+pub(crate) const fn why_left(reason: LeaveReason) -> &'static str {
+    match reason {
+        LeaveReason::Left => "its daemon was stopped",
+        LeaveReason::NodeDown => "its host is down, cut off, or without corosync",
+        LeaveReason::ProcessDown => "its daemon died",
+    }
+}
