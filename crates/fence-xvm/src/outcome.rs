@@ -138,6 +138,10 @@ fn failed(failure: Failure, settings: &Settings, attempt: &Attempt) -> String {
             "the host closed the connection without a reply; its log says why".to_owned()
         }
         Failure::ListCut => "the list ended in the middle".to_owned(),
+        Failure::ListUnfinished => {
+            let seconds = settings.timeout.as_secs();
+            format!("the list did not end within {seconds} s: allow it more with -t")
+        }
         Failure::ListTooLong => "the list has no end".to_owned(),
         Failure::ListMissing => "the host sent no list".to_owned(),
         Failure::ListUnexpected => "the host sent a list instead of a reply".to_owned(),

@@ -192,6 +192,8 @@ pub enum Failure {
     ClosedWithoutReply,
     /// The host list ended in the middle (row L6).
     ListCut,
+    /// Serial: the time-out was over before the host list was whole.
+    ListUnfinished,
     /// The host list is longer than any agent keeps.
     ListTooLong,
     /// `list` was answered with success, but without a list.

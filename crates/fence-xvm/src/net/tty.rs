@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::termios::{
-    BaudRate, ControlFlags, FlushArg, InputFlags, LocalFlags, SetArg, Termios, cfmakeraw, tcflush,
-    tcgetattr, tcsetattr,
+    BaudRate, ControlFlags, FlushArg, InputFlags, LocalFlags, OutputFlags, SetArg, Termios,
+    cfmakeraw, tcflush, tcgetattr, tcsetattr,
 };
 
 use super::clock::Clock;
@@ -76,6 +76,8 @@ impl Tty {
 
 impl Drop for Tty {
     fn drop(&mut self) {
+        // The next program shall not find it at speed 0.
+        let _ = tcsetattr(&self.device, SetArg::TCSANOW, &self.modes);
         // Or closing the device waits for the host to take what was not sent, for 30 s.
         let _ = tcflush(&self.device, FlushArg::TCIOFLUSH);
     }
@@ -207,6 +209,7 @@ fn make_raw(modes: &mut Termios, params: SerialParams) {
     cfmakeraw(modes);
     modes.local_flags = LocalFlags::empty();
     modes.input_flags = InputFlags::empty();
+    modes.output_flags = OutputFlags::empty();
     let flags = &mut modes.control_flags;
     flags.remove(
         ControlFlags::CSIZE

@@ -112,7 +112,8 @@ fn partial_list_is_no_list() {
         channel_host_says(&["-o", "list"], cut).assert_failed(1, &["ended in the middle"]);
     }
     let cut = |request: &Request| list(request.seqno)[..400].to_vec();
-    serial_host_says(&["-o", "list", "-t", "1"], cut).assert_failed(1, &["did not answer", "1 s"]);
+    serial_host_says(&["-o", "list", "-t", "1"], cut)
+        .assert_failed(1, &["list did not end", "1 s"]);
 }
 
 #[test]
@@ -183,6 +184,9 @@ fn line_that_is_never_silent_is_given_up() {
         .join()
         .unwrap()
         .assert_failed(1, &["never falls silent"]);
+    // Not at the speed that puts the modem lines down.
+    let modes = tcgetattr(&line.guest).unwrap();
+    assert_eq!(cfgetospeed(&modes), BaudRate::B115200);
     line.host.flush().unwrap();
 }
 

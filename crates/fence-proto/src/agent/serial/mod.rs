@@ -223,6 +223,7 @@ impl SerialSession {
     fn timed_out(&mut self) -> Output {
         match &mut self.stage {
             Stage::Settling { opened, noise } if *noise > *opened => failed(Failure::NeverQuiet),
+            Stage::Listing(_) => failed(Failure::ListUnfinished),
             Stage::Listed { entries, .. } => listed(entries),
             _ => failed(Failure::TimedOut),
         }
