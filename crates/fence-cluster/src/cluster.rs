@@ -24,8 +24,6 @@ pub struct Cluster {
     pub(crate) config: Config,
     /// The configured hosts, once they are known.
     pub(crate) hosts: Option<BTreeMap<NodeId, String>>,
-    /// The hosts that corosync has, once they are known.
-    pub(crate) nodes: Option<BTreeSet<NodeId>>,
     pub(crate) quorum: bool,
     pub(crate) connected: bool,
     /// Since when there has been no quorum or no connection.
@@ -46,6 +44,8 @@ pub struct Cluster {
     /// The number of the next request.
     pub(crate) next_number: u64,
     pub(crate) digest_due: Moment,
+    /// When a message of this member's own last came back: until then everybody's did.
+    pub(crate) echoed: Moment,
     /// When the last event was handled.
     pub(crate) last: Moment,
     pub(crate) attention: Attention,
@@ -72,7 +72,6 @@ impl Cluster {
         Self {
             config,
             hosts: None,
-            nodes: None,
             quorum: false,
             connected: false,
             alone: Some(now.moment),
@@ -89,6 +88,7 @@ impl Cluster {
             cases: BTreeMap::new(),
             next_number: 1,
             digest_due: now.moment + DIGEST,
+            echoed: now.moment,
             last: now.moment,
             attention: Attention::default(),
             counters: Counters::default(),
@@ -146,7 +146,8 @@ impl Cluster {
             Event::Disconnected => self.disconnected(cx),
             Event::Delivered { from, bytes } => self.delivered(cx, from, bytes),
             Event::Quorum(quorum) => self.quorum_is(quorum),
-            Event::Nodes(nodes) => self.nodes_are(cx, nodes),
+            Event::Nodes(nodes) => self.nodes_are(&nodes),
+            Event::ShuttingDown => self.send(cx, &Message::Bye),
             Event::Hosts(hosts) => self.hosts_configured(cx, hosts),
             Event::Inventory(domains) => self.inventory_listed(cx, domains),
             Event::Changed(domain) => self.observe(cx, &domain, false),
@@ -193,6 +194,9 @@ impl Cluster {
     }
 
     fn delivered(&mut self, cx: &mut Cx<'_>, from: MemberId, bytes: &[u8]) {
+        if from == self.config.me {
+            self.echoed = cx.now;
+        }
         let result = if is_legacy(bytes) {
             self.attention.all = true;
             self.delivered_original(cx, from, bytes)

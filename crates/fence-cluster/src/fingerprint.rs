@@ -52,6 +52,7 @@ impl Cluster {
     fn shift(&mut self, to: Shift) {
         to.one(&mut self.last);
         to.one(&mut self.digest_due);
+        to.one(&mut self.echoed);
         to.some(&mut self.alone);
         to.some(&mut self.local.sent);
         for peer in self.peers.values_mut() {
@@ -61,9 +62,6 @@ impl Cluster {
             if let Kind::Original(original) = &mut peer.kind {
                 original.moments(|moment| to.one(moment));
             }
-        }
-        for memory in self.memories.values_mut() {
-            to.some(&mut memory.up);
         }
         for fetch in self.fetches.values_mut() {
             to.some(&mut fetch.asked);
@@ -132,12 +130,13 @@ fn shift_case(to: Shift, case: &mut Case) {
 impl Hash for Cluster {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.config.me.hash(state);
-        (&self.hosts, &self.nodes, self.quorum).hash(state);
+        (&self.hosts, self.quorum).hash(state);
         (self.connected, self.joined, &self.attention.claims).hash(state);
         (&self.local, &self.peers, &self.memories, &self.fetches).hash(state);
         (&self.inquiries, &self.gone, &self.turns).hash(state);
         (&self.jobs, &self.kept, &self.cases).hash(state);
-        (self.next_number, self.digest_due, self.last, self.alone).hash(state);
+        (self.next_number, self.digest_due, self.last).hash(state);
+        (self.alone, self.echoed).hash(state);
     }
 }
 

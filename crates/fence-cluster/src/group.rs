@@ -8,8 +8,8 @@ use fence_proto::Moment;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory};
-use crate::limits::{ASK_AGAIN, DIGEST, MAX_MEMORIES, SHUTTING_DOWN};
-use crate::peers::{Fetch, Kind, Peer};
+use crate::limits::{ASK_AGAIN, DIGEST, MAX_MEMORIES};
+use crate::peers::{Fetch, Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId};
 use crate::wire::message::{Change, Mention, Message, Part, Stand, Want};
@@ -51,6 +51,12 @@ impl Cluster {
                 }
                 Ok(())
             }
+            Message::Bye => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.phase = Phase::ShuttingDown;
+                }
+                Ok(())
+            }
             Message::Want { want } => {
                 self.wanted(cx, from, want);
                 Ok(())
@@ -68,7 +74,7 @@ impl Cluster {
         let Some(peer) = self.peers.get_mut(&from) else {
             return Ok(());
         };
-        peer.greeted = true;
+        peer.phase = Phase::Greeted;
         for mention in mentions {
             if let Some(memory) = self.memories.get_mut(&mention.node) {
                 memory.heard = memory.heard.max(mention.heard);
@@ -287,11 +293,10 @@ impl Cluster {
             Assembled::Partly(assembly) => peer.remembering = Some((node, assembly)),
             Assembled::Whole(inventory) if self.lacks(&mention) => {
                 let older = self.memories.get(&node).map(|older| older.heard);
-                let up = (reason != LeaveReason::NodeDown).then_some(cx.now);
                 let memory = Memory {
                     stand: inventory.stand,
                     whole: mention.whole && inventory.current,
-                    up,
+                    shutting_down: false,
                     reason,
                     heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
                     domains: inventory.domains,
@@ -309,7 +314,6 @@ impl Cluster {
 
     /// What is due without anybody's asking: signs of life, and questions for what is missing.
     pub(crate) fn keep_up(&mut self, cx: &mut Cx<'_>) {
-        self.doubt_memories(cx);
         if !self.connected {
             return;
         }
@@ -356,11 +360,6 @@ impl Cluster {
         for peer in self.peers.values() {
             at(peer.mute_at());
             at(peer.asked.unwrap_or(peer.joined) + ASK_AGAIN);
-        }
-        for memory in self.memories.values() {
-            if let Some(since) = memory.up {
-                at(since + SHUTTING_DOWN);
-            }
         }
         for fetch in self.fetches.values() {
             if let Some(asked) = fetch.asked {

@@ -148,8 +148,8 @@ pub(crate) struct Memory {
     /// The inventory was whole and current when the host departed, and since then it cannot have
     /// been given anything. If not, it may have more.
     pub(crate) whole: bool,
-    /// Since when the host has been up without its daemon: it may be given something any moment.
-    pub(crate) up: Option<Moment>,
+    /// Its host said that it is shutting down, and corosync has not lost it yet.
+    pub(crate) shutting_down: bool,
     pub(crate) reason: LeaveReason,
     /// When it was last heard of.
     pub(crate) heard: WallTime,
@@ -161,14 +161,9 @@ impl Memory {
         Mention {
             node,
             stand: self.stand,
-            whole: self.is_whole(),
+            whole: self.whole,
             heard: self.heard,
         }
-    }
-
-    /// Whether the host has nothing but this.
-    pub(crate) const fn is_whole(&self) -> bool {
-        self.whole && self.up.is_none()
     }
 
     pub(crate) fn holding(&self, uuid: Uuid) -> Holding {

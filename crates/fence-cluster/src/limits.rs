@@ -24,6 +24,10 @@ pub(crate) const MAX_MEMORIES: usize = 256;
 /// How often every member gives a sign of life.
 pub(crate) const DIGEST: Duration = Duration::from_secs(2);
 
+/// A member that was not heard of for so long while others were is standing still: what it has is not
+/// known any more.
+pub(crate) const SILENT: Duration = Duration::from_secs(3);
+
 /// A member that has not said after so long what it has is not waited for: it counts as a host that
 /// nothing new is known of.
 pub(crate) const MUTE: Duration = Duration::from_secs(6);
@@ -33,10 +37,6 @@ pub(crate) const HOLDS_TURN: Duration = Duration::from_secs(6);
 
 /// No request of another member takes longer, whatever it says.
 pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(60);
-
-/// A host whose daemon ended is taken to be shutting down if corosync loses it within this time: then
-/// nothing was given to it meanwhile.
-pub(crate) const SHUTTING_DOWN: Duration = Duration::from_secs(30);
 
 /// How long after its last moment a turn ends by itself, whatever its requester does.
 pub(crate) const TURN_ENDS: Duration = Duration::from_secs(10);

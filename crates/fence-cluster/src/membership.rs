@@ -7,8 +7,8 @@ use fence_proto::Moment;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::Memory;
-use crate::limits::{DIGEST, MAX_MEMORIES, SHUTTING_DOWN};
-use crate::peers::Peer;
+use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
+use crate::peers::{Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId};
 use crate::wire::message::{Mention, Message};
@@ -96,12 +96,16 @@ impl Cluster {
             return;
         }
         let older = self.memories.remove(&node);
+        // It may have stood still, and have got something, before it departed.
+        let stood_still = self.echoed.since(peer.heard) > SILENT;
+        let shutting_down = peer.phase == Phase::ShuttingDown;
         let mut memory = peer.into_memory(reason, older);
         // Without quorum others may have it, and give the host whatever they like.
-        memory.whole &= self.quorum && self.connected;
-        if reason != LeaveReason::NodeDown {
-            memory.up = Some(cx.now);
-        }
+        // Without quorum others may have it, and give the host whatever they like; a host that is up
+        // without its daemon may be given something, too.
+        let goes_on = reason != LeaveReason::NodeDown && !shutting_down;
+        memory.whole &= self.quorum && self.connected && !stood_still && !goes_on;
+        memory.shutting_down = shutting_down;
         self.remember_starts(member, &mut memory);
         self.remember(cx, node, memory);
     }
@@ -180,30 +184,11 @@ impl Cluster {
 
     /// The hosts that corosync has now. One that is up without its daemon may be given any domain by
     /// a cluster manager; one that is down, or cut off from the quorum, is not.
-    pub(crate) fn nodes_are(&mut self, cx: &Cx<'_>, nodes: Vec<NodeId>) {
-        let nodes = nodes.into_iter().collect();
-        let nodes = self.nodes.insert(nodes);
+    pub(crate) fn nodes_are(&mut self, nodes: &[NodeId]) {
         for (node, memory) in &mut self.memories {
-            match memory.up {
-                _ if nodes.contains(node) => {
-                    memory.up.get_or_insert(cx.now);
-                }
-                Some(since) => {
-                    memory.whole &= !cx.is_past(since, SHUTTING_DOWN);
-                    memory.up = None;
-                }
-                None => {}
-            }
-        }
-    }
-
-    /// A host that goes on without its daemon is not shutting down.
-    pub(crate) fn doubt_memories(&mut self, cx: &Cx<'_>) {
-        for memory in self.memories.values_mut() {
-            let up = memory
-                .up
-                .is_some_and(|since| cx.is_past(since, SHUTTING_DOWN));
-            memory.whole &= !up;
+            let up = nodes.contains(node);
+            memory.whole &= !up || memory.shutting_down;
+            memory.shutting_down &= up;
         }
     }
 

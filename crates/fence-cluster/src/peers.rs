@@ -22,6 +22,17 @@ pub(crate) enum Kind {
     Original(Original),
 }
 
+/// What a member has said of its being here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    /// Nothing yet.
+    New,
+    /// Which departed hosts it remembers.
+    Greeted,
+    /// That its host is shutting down.
+    ShuttingDown,
+}
+
 /// Another member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
@@ -31,8 +42,7 @@ pub(crate) struct Peer {
     /// When it was last heard of, by either clock.
     pub(crate) heard: Moment,
     pub(crate) heard_wall: WallTime,
-    /// It has said which departed hosts it remembers.
-    pub(crate) greeted: bool,
+    pub(crate) phase: Phase,
     /// It has said that its libvirt does not answer, before it had an inventory.
     pub(crate) silent: bool,
     /// What it has.
@@ -54,7 +64,7 @@ impl Peer {
             joined: cx.now,
             heard: cx.now,
             heard_wall: cx.wall,
-            greeted: false,
+            phase: Phase::New,
             silent: false,
             inventory: None,
             assembling: None,
@@ -79,7 +89,7 @@ impl Peer {
     pub(crate) fn has_introduced_itself(&self) -> bool {
         match &self.kind {
             Kind::Unheard => false,
-            Kind::Ours => self.greeted && (self.inventory.is_some() || self.silent),
+            Kind::Ours => self.phase != Phase::New && (self.inventory.is_some() || self.silent),
             Kind::Original(original) => original.has_spoken(),
         }
     }
@@ -91,9 +101,7 @@ impl Peer {
 
     /// Whether its inventory should be asked for now.
     pub(crate) fn should_be_asked(&self, now: Moment) -> bool {
-        let missing = self.behind
-            || (self.greeted && self.inventory.is_none() && !self.silent)
-            || (matches!(self.kind, Kind::Ours) && !self.greeted);
+        let missing = self.behind || (self.inventory.is_none() && !self.silent);
         let since = self.asked.unwrap_or(self.joined);
         missing && matches!(self.kind, Kind::Ours) && now >= since + ASK_AGAIN
     }
@@ -127,7 +135,7 @@ impl Peer {
         Memory {
             stand: inventory.stand,
             whole,
-            up: None,
+            shutting_down: false,
             reason,
             heard: heard.max(older),
             domains,
@@ -149,7 +157,7 @@ fn unsettled(
             seq: 0,
         },
         whole: false,
-        up: None,
+        shutting_down: false,
         reason,
         heard,
         domains: Domains::new(),

@@ -107,6 +107,10 @@ pub enum Event<'a> {
     },
     /// The connection to corosync is lost. A [`Event::Membership`] follows when it is back.
     Disconnected,
+    /// The daemon is about to leave the group because its whole host is shutting down, so that nothing
+    /// is started here any more. It has a moment to send what comes out. Without it a daemon that
+    /// leaves is one whose host goes on.
+    ShuttingDown,
     /// A message of the group, in agreed order; one's own messages come too.
     Delivered {
         /// Who sent it.

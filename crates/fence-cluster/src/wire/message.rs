@@ -206,6 +206,8 @@ pub enum Message {
         key: Key,
         found: Option<Vec<(Uuid, Record)>>,
     },
+    /// The sender's host is shutting down: nothing is started there any more.
+    Bye,
     /// Are you there?
     Ping { number: u64 },
     /// Yes, and my inventory is at this stand, and my libvirt answers or not.
@@ -297,6 +299,7 @@ tagged!(Message, UnknownType, {
     12 => Found { key, found },
     13 => Ping { number },
     14 => Pong { key, stand, current },
+    15 => Bye {},
 });
 
 tagged!(Change, BadField, {

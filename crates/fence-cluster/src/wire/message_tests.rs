@@ -162,6 +162,7 @@ fn all() -> Vec<Message> {
             found: Some(vec![(UUID, record("vm"))]),
         },
         Message::Ping { number: 7 },
+        Message::Bye,
         Message::Pong {
             key: KEY,
             stand: STAND,
@@ -217,7 +218,7 @@ fn other_versions_and_types_are_dropped() {
     let mut bytes = Message::Ping { number: 1 }.encode();
     bytes[4] = 2;
     assert_eq!(Message::decode(&bytes), Err(Reason::UnknownVersion));
-    for kind in [0_u32, 15, 31, 200, 16 + 256, u32::MAX] {
+    for kind in [0_u32, 15, 32, 200, 16 + 256, u32::MAX] {
         let mut bytes = Message::Ping { number: 1 }.encode();
         bytes[..4].copy_from_slice(&kind.to_le_bytes());
         assert_eq!(Message::decode(&bytes), Err(Reason::UnknownType), "{kind}");
@@ -270,7 +271,7 @@ proptest! {
 
     #[test]
     fn random_bodies_never_panic_and_what_is_read_is_written_the_same(
-        kind in 0_u32..16,
+        kind in 0_u32..17,
         body in proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), any::<u8>()], 0..200),
     ) {
         let mut bytes = Vec::new();
@@ -286,7 +287,7 @@ proptest! {
 
     #[test]
     fn damaged_messages_never_panic(
-        index in 0_usize..24,
+        index in 0_usize..26,
         position in 0_usize..200,
         byte in any::<u8>(),
     ) {

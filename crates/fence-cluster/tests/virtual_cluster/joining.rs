@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fence_cluster::seam::LeaveReason;
+use fence_cluster::seam::{Event, LeaveReason};
 use fence_proto::host::Answer;
 use fence_proto::{Action, Reply};
 
@@ -255,7 +255,9 @@ fn host_that_was_shut_down_does_not_stand_in_the_way_of_what_it_never_had() {
     let mut world = World::new(3);
     world.install(2, 1);
     world.run_for(Duration::from_millis(100));
-    // First its daemon, a few seconds later its corosync.
+    // First its daemon, which says so, a few seconds later its corosync.
+    world.feed(3, Event::ShuttingDown);
+    world.run_for(Duration::from_millis(10));
     world.end_daemon(3, LeaveReason::Left);
     world.run_for(Duration::from_secs(5));
     world.power_off(3);

@@ -9,6 +9,7 @@
 
 mod answers;
 mod bus;
+mod chaos;
 mod failures;
 mod healthy;
 mod host;

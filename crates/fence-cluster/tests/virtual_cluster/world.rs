@@ -37,6 +37,10 @@ pub(crate) struct World {
     pub(crate) log: Vec<String>,
     /// Somebody starts domains by hand on hosts that are cut off, which nobody can know.
     pub(crate) by_hand: bool,
+    /// When each domain was last started by somebody else.
+    pub(crate) booted: BTreeMap<String, Moment>,
+    /// When each daemon was last stopped by a signal.
+    pub(crate) frozen: BTreeMap<u32, Moment>,
 }
 
 pub(crate) fn uuid(number: u8) -> Uuid {
@@ -87,6 +91,8 @@ impl World {
             starts: Vec::new(),
             log: Vec::new(),
             by_hand: false,
+            booted: BTreeMap::new(),
+            frozen: BTreeMap::new(),
         }
     }
 
@@ -137,12 +143,18 @@ impl World {
             return;
         };
         let open = daemon.doing.into_iter();
-        let open = open.filter(|doing| doing.outcome.is_none());
-        self.host(node).orphans.extend(open);
+        for doing in open.filter(|doing| doing.outcome.is_none()) {
+            if self.host(node).libvirt.hung {
+                self.host(node).orphans.push(doing);
+            } else {
+                self.effect(node, doing.job);
+            }
+        }
         self.bus.leave(self.now, node, reason);
     }
 
     pub(crate) fn freeze_daemon(&mut self, node: u32) {
+        self.frozen.insert(node, self.now);
         self.daemon(node).unwrap().stopped = true;
     }
 
@@ -239,6 +251,7 @@ impl World {
 
     /// Somebody starts it by hand.
     pub(crate) fn boot(&mut self, node: u32, number: u8) {
+        self.booted.insert(name(number), self.now);
         let run = self.fresh_run();
         self.host(node)
             .libvirt
