@@ -1,6 +1,6 @@
 # The commands of this project. Each target is one script, the same that CI runs.
 
-.PHONY: help build release demo check test interop hostile test-cluster bench static-agent setup clean
+.PHONY: help build release demo check test interop hostile guests test-cluster bench static-agent setup clean
 
 help:
 	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
@@ -8,6 +8,7 @@ help:
 	@echo "make check         formatting, lints, unit and protocol tests (some minutes when nothing is built yet)"
 	@echo "make interop       ours and the packaged C programs, either side, in network namespaces (root)"
 	@echo "make hostile       floods, stalls, reflections, dying hypervisors (root)"
+	@echo "make guests        emulated guests that fence each other by every way in (root)"
 	@echo "make test-cluster  three hosts with corosync and guests, all that can fail between them (root, 10 minutes)"
 	@echo "make bench         measure against the C programs, write docs/benchmarks.md (root)"
 	@echo "make static-agent  a static fence_xvm in target/static/"
@@ -43,6 +44,10 @@ interop:
 hostile:
 	scripts/setup.sh test
 	tests/hostile.sh
+
+guests:
+	scripts/setup.sh test
+	tests/guests.sh
 
 test-cluster:
 	scripts/setup.sh test

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-kernel=${CARGO_TARGET_DIR:-target}/guests/kernel
+kernel=target/guests/kernel
 [ ! -e "$kernel/complete" ] || exit 0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -25,5 +25,6 @@ step tests/static-agent.sh
 step tests/systemd.sh
 step tests/interop.sh
 step tests/hostile.sh
+step tests/guests.sh --quick
 step tests/bench.sh --quick
 echo "$passed passed, 0 failed"

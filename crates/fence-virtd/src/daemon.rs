@@ -65,7 +65,7 @@ impl Signals {
     }
 
     /// Resolves when the daemon is to end; answers the other signals meanwhile.
-    async fn end(&mut self, hub: &Hub) {
+    async fn end(&mut self, hub: Option<&Hub>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -79,7 +79,10 @@ impl Signals {
     }
 }
 
-fn report(hub: &Hub) {
+fn report(hub: Option<&Hub>) {
+    let Some(hub) = hub else {
+        return tracing::info!("not serving yet: nothing was counted");
+    };
     let (dropped, backend) = (hub.counters.summary(), hub.backend.summary());
     tracing::info!(dropped, backend, "counters");
 }
@@ -101,10 +104,8 @@ pub async fn run(settings: Settings, mut readiness: Readiness) -> Result<(), Dae
     };
     tokio::select! {
         started = starting => started?,
-        () = signals.end(&hub) => {
+        () = signals.end(None) => {
             tracing::info!("ended before it was ready");
-            // Under `-w` some listeners may serve already.
-            end(&hub).await;
             return Ok(());
         }
     }
@@ -143,15 +144,9 @@ async fn serve(
 ) -> Result<(), DaemonError> {
     let result = tokio::select! {
         error = supervisor.all_lost() => Err(error.into()),
-        () = signals.end(hub) => Ok(()),
+        () = signals.end(Some(hub)) => Ok(()),
         () = tell(supervisor.board()) => Ok(()),
     };
-    end(hub).await;
-    result
-}
-
-/// Lets orders under way finish, for a moment; then everybody who still waits gets a failure.
-async fn end(hub: &Hub) {
     hub.advance(Phase::Draining);
     hub.backend.shut_down();
     if timeout(DRAIN, hub.idle()).await.is_err() {
@@ -159,7 +154,8 @@ async fn end(hub: &Hub) {
     }
     hub.advance(Phase::Ending);
     let _ = timeout(END, hub.idle()).await;
-    report(hub);
+    report(Some(hub));
+    result
 }
 
 /// Tells the service manager what the listeners do, and once that all serve. Never ends while there

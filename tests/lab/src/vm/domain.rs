@@ -55,7 +55,7 @@ impl DomainXml {
             machine: "q35",
             on_crash: "destroy",
             boot: boot.clone(),
-            parameters: "console=ttyS0 quiet panic=0".to_owned(),
+            parameters: "console=ttyS0 quiet panic=0 cryptomgr.notests".to_owned(),
             devices: String::new(),
             arguments: Vec::new(),
         }

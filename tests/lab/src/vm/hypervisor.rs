@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::domain::DomainXml;
+use crate::ensure;
 use crate::failure::Failure;
 use crate::net::{self, Namespace};
 use crate::process::Process;
@@ -55,6 +56,7 @@ pub struct Hypervisor {
     directory: PathBuf,
     orders: ChildStdin,
     init: Process,
+    life: ProcessId,
 }
 
 impl Hypervisor {
@@ -76,8 +78,10 @@ impl Hypervisor {
         command.stdin(Stdio::piped());
         let mut init = Process::spawn(command, "hypervisor", directory)?;
         let orders = init.stdin();
-        let mut made = Self {
-            orders: orders.ok_or_else(|| Failure::new("the host's init cannot be told"))?,
+        let gone = || Failure::new("the host's init ended").with(&init.tail());
+        let made = Self {
+            orders: orders.ok_or_else(gone)?,
+            life: ProcessId::of(init.pid().as_raw()).ok_or_else(gone)?,
             namespace,
             directory: directory.to_owned(),
             init,
@@ -103,30 +107,27 @@ impl Hypervisor {
     ///
     /// # Errors
     /// It does not come up.
-    pub fn start_libvirtd(&mut self) -> Result<(), Failure> {
+    pub fn start_libvirtd(&self) -> Result<(), Failure> {
         let log = self.directory.join("libvirtd.log");
         self.order(&format!("setsid libvirtd -t 0 >>{} 2>&1 &", log.display()))?;
         let ready = wait::until("libvirtd to answer", 3 * PATIENCE, || {
-            !self.init.is_running() || self.virsh(&["list"]).is_ok()
+            self.life.is_gone() || self.virsh(&["list"]).is_ok()
         });
-        ready.and_then(|()| self.check()).map_err(|failure| {
+        let ready = ready.and_then(|()| {
+            ensure!(!self.life.is_gone(), "the host's init ended");
+            Ok(())
+        });
+        ready.map_err(|failure| {
             let log = fs::read_to_string(&log).unwrap_or_default();
             failure.with(&log).with(&self.init.tail())
         })
-    }
-
-    fn check(&mut self) -> Result<(), Failure> {
-        if self.init.is_running() {
-            return Ok(());
-        }
-        Err(Failure::new("the host's init ended"))
     }
 
     /// Kills libvirtd; the domains run on.
     ///
     /// # Errors
     /// It is not there or does not die.
-    pub fn kill_libvirtd(&mut self) -> Result<(), Failure> {
+    pub fn kill_libvirtd(&self) -> Result<(), Failure> {
         let pid = self
             .find(|words| words.first().is_some_and(|word| word == "libvirtd"))
             .ok_or_else(|| Failure::new("libvirtd does not run"))?;
@@ -138,8 +139,9 @@ impl Hypervisor {
     }
 
     /// Tells the host's init to do something.
-    fn order(&mut self, line: &str) -> Result<(), Failure> {
-        Ok(self.orders.write_all(format!("{line}\n").as_bytes())?)
+    fn order(&self, line: &str) -> Result<(), Failure> {
+        let mut orders = &self.orders;
+        Ok(orders.write_all(format!("{line}\n").as_bytes())?)
     }
 
     /// Runs virsh.
@@ -183,7 +185,7 @@ impl Hypervisor {
     /// The process that a domain runs in, found without libvirt: in the host's network, by its
     /// command line.
     #[must_use]
-    pub fn qemu(&self, domain: &str) -> Option<Qemu> {
+    pub fn qemu(&self, domain: &str) -> Option<ProcessId> {
         let name = format!("guest={domain},");
         self.find(|words| words.iter().any(|word| word.starts_with(&name)))
     }
@@ -200,14 +202,14 @@ impl Hypervisor {
         })
     }
 
-    fn find(&self, is_it: impl Fn(&[String]) -> bool) -> Option<Qemu> {
+    fn find(&self, is_it: impl Fn(&[String]) -> bool) -> Option<ProcessId> {
         let pids = Command::new("ip")
             .args(["netns", "pids", self.namespace.name()])
             .output()
             .ok()?;
         String::from_utf8_lossy(&pids.stdout)
             .split_whitespace()
-            .filter_map(|pid| Qemu::of(pid.parse().ok()?))
+            .filter_map(|pid| ProcessId::of(pid.parse().ok()?))
             .find(|found| is_it(&found.command_line()))
     }
 }
@@ -224,13 +226,13 @@ fn configuration(directory: &Path) -> Result<String, Failure> {
 
 /// A process on the host: QEMU's, mostly. A number that the kernel gave away again is not it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Qemu {
+pub struct ProcessId {
     pid: i32,
     /// When it was started, in the kernel's ticks.
     started: u64,
 }
 
-impl Qemu {
+impl ProcessId {
     fn of(pid: i32) -> Option<Self> {
         let started = started(pid)?;
         Some(Self { pid, started })

@@ -45,6 +45,6 @@ mod kernel;
 pub use control::Control;
 pub use cpio::Archive;
 pub use domain::{Boot, DomainXml};
-pub use hypervisor::{Hypervisor, Qemu};
+pub use hypervisor::{Hypervisor, ProcessId};
 pub use initramfs::Initramfs;
 pub use kernel::Kernel;
