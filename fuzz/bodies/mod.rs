@@ -4,5 +4,7 @@
 pub(crate) mod agent_session;
 pub(crate) mod host_list;
 pub(crate) mod host_session;
+pub(crate) mod line_agent;
+pub(crate) mod line_host;
 pub(crate) mod request_frame;
 mod script;

@@ -36,3 +36,13 @@ fn host_session_corpus_is_replayed() {
 fn agent_session_corpus_is_replayed() {
     replay("agent_session", bodies::agent_session::run);
 }
+
+#[test]
+fn line_agent_corpus_is_replayed() {
+    replay("line_agent", bodies::line_agent::run);
+}
+
+#[test]
+fn line_host_corpus_is_replayed() {
+    replay("line_host", bodies::line_host::run);
+}

@@ -85,6 +85,12 @@ proptest! {
     }
 
     #[test]
+    fn lines_survive_any_script(script in vec(any::<u8>(), 0..800)) {
+        bodies::line_host::run(&script);
+        bodies::line_agent::run(&script);
+    }
+
+    #[test]
     fn host_session_acts_once_and_only_on_proof_under_likely_events(
         mode in 0..16_u8,
         script in vec(prop_oneof![4 => Just(14_u8), 1 => Just(13_u8), 2 => 0..16_u8], 0..40),

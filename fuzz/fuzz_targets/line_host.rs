@@ -1,0 +1,7 @@
+//! See the body.
+#![no_main]
+
+#[path = "../bodies/mod.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::line_host::run(data));
