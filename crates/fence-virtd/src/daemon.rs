@@ -65,7 +65,7 @@ impl Signals {
     }
 
     /// Resolves when the daemon is to end; answers the other signals meanwhile.
-    async fn end(&mut self, hub: Option<&Hub>) {
+    async fn end(&mut self, hub: &Hub) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -79,10 +79,7 @@ impl Signals {
     }
 }
 
-fn report(hub: Option<&Hub>) {
-    let Some(hub) = hub else {
-        return tracing::info!("not serving yet: nothing was counted");
-    };
+fn report(hub: &Hub) {
     let (dropped, backend) = (hub.counters.summary(), hub.backend.summary());
     tracing::info!(dropped, backend, "counters");
 }
@@ -104,8 +101,10 @@ pub async fn run(settings: Settings, mut readiness: Readiness) -> Result<(), Dae
     };
     tokio::select! {
         started = starting => started?,
-        () = signals.end(None) => {
+        () = signals.end(&hub) => {
             tracing::info!("ended before it was ready");
+            // Under `-w` some listeners may serve already.
+            end(&hub).await;
             return Ok(());
         }
     }
@@ -144,9 +143,15 @@ async fn serve(
 ) -> Result<(), DaemonError> {
     let result = tokio::select! {
         error = supervisor.all_lost() => Err(error.into()),
-        () = signals.end(Some(hub)) => Ok(()),
+        () = signals.end(hub) => Ok(()),
         () = tell(supervisor.board()) => Ok(()),
     };
+    end(hub).await;
+    result
+}
+
+/// Lets orders under way finish, for a moment; then everybody who still waits gets a failure.
+async fn end(hub: &Hub) {
     hub.advance(Phase::Draining);
     hub.backend.shut_down();
     if timeout(DRAIN, hub.idle()).await.is_err() {
@@ -154,8 +159,7 @@ async fn serve(
     }
     hub.advance(Phase::Ending);
     let _ = timeout(END, hub.idle()).await;
-    report(Some(hub));
-    result
+    report(hub);
 }
 
 /// Tells the service manager what the listeners do, and once that all serve. Never ends while there

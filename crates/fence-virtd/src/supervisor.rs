@@ -14,7 +14,7 @@ use fence_proto::HashAlgorithm;
 use fence_proto::fencing::Backoff;
 use fence_proto::host::{MissingKey, Policy, Timing};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config;
@@ -104,6 +104,7 @@ pub struct Supervisor {
     hub: Arc<Hub>,
     /// Wait for what is missing.
     wait: bool,
+    give_up: Duration,
     board: watch::Sender<Board>,
     tasks: BTreeMap<String, JoinHandle<()>>,
 }
@@ -115,17 +116,19 @@ impl Supervisor {
         Self {
             hub: Arc::clone(hub),
             wait,
+            give_up: GIVE_UP,
             board: watch::Sender::new(Board::default()),
             tasks: BTreeMap::new(),
         }
     }
 
-    /// Starts listeners, all or none. Those whose names are known already are left as they are.
+    /// Starts listeners, all at a time. Where they are waited for, each serves as soon as it can;
+    /// else none does before all can. Those whose names are known already are left as they are.
     ///
     /// # Errors
     /// [`SupervisorError`] for the first that cannot be had and may not be waited for.
     pub async fn start(&mut self, listeners: &[config::Listener]) -> Result<(), SupervisorError> {
-        let mut ready = Vec::new();
+        let mut binding = JoinSet::new();
         for listener in listeners {
             if self.tasks.contains_key(&listener.name) {
                 continue;
@@ -135,22 +138,33 @@ impl Supervisor {
                 settings: listener.settings.clone(),
                 board: self.board.clone(),
             };
-            let bound = match post.bind().await {
+            binding.spawn(async move {
+                let bound = post.bind().await;
+                (post, bound)
+            });
+        }
+        let mut ready = Vec::new();
+        // None of these tasks is aborted or panics while they are awaited.
+        while let Some(Ok((post, bound))) = binding.join_next().await {
+            match bound {
                 Err(error) if !(self.wait && error.may_pass()) => {
-                    let name = listener.name.clone();
+                    let name = post.gate.name().to_owned();
                     return Err(SupervisorError::Listener { name, error });
                 }
-                other => other,
-            };
-            ready.push((post, bound));
+                bound if self.wait => self.keep(post, bound),
+                bound => ready.push((post, bound)),
+            }
         }
         for (post, bound) in ready {
-            let name = post.gate.name().to_owned();
-            post.enter(&bound);
-            let task = tokio::spawn(post.keep(bound));
-            self.tasks.insert(name, task);
+            self.keep(post, bound);
         }
         Ok(())
+    }
+
+    fn keep(&mut self, post: Post, bound: Result<Listener, ListenerError>) {
+        let name = post.gate.name().to_owned();
+        post.enter(&bound);
+        self.tasks.insert(name, tokio::spawn(post.keep(bound)));
     }
 
     /// Ends a listener and gives its sockets back. Its sessions go on.
@@ -177,7 +191,7 @@ impl Supervisor {
         loop {
             // The sender is in `self`.
             let _ = board.wait_for(|board| !board.any_serves()).await;
-            let again = timeout(GIVE_UP, board.wait_for(Board::any_serves)).await;
+            let again = timeout(self.give_up, board.wait_for(Board::any_serves)).await;
             if again.is_err() && !self.wait {
                 return SupervisorError::AllLost(self.board.borrow().to_string());
             }
@@ -269,5 +283,109 @@ impl Post {
             }
             changed
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use fence_proto::Access;
+    use fence_proto::host::Limits;
+
+    use super::*;
+    use crate::backend;
+    use crate::clock::Clock;
+    use crate::config::{
+        Authentication, BackendSettings, LibvirtSettings, ListenerSettings, TcpSettings,
+    };
+
+    fn hub() -> Arc<Hub> {
+        let clock = Clock::start();
+        let uris = vec!["test:///default".to_owned()];
+        let settings = BackendSettings::Libvirt(LibvirtSettings { uris });
+        let backend = backend::open(&settings, clock).unwrap();
+        Hub::new(clock, backend, Limits::default())
+    }
+
+    fn tcp(name: &str, address: SocketAddr) -> config::Listener {
+        let none = HashAlgorithm::None;
+        config::Listener {
+            name: name.to_owned(),
+            settings: ListenerSettings::Tcp(TcpSettings {
+                authentication: Authentication {
+                    key: None,
+                    hash: none,
+                    auth: none,
+                },
+                address,
+            }),
+            access: Access::unrestricted(),
+        }
+    }
+
+    fn free_address() -> SocketAddr {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    }
+
+    /// A supervisor with a listener whose socket is lost at once.
+    async fn with_lost(name: &str, address: SocketAddr) -> Supervisor {
+        let mut supervisor = Supervisor::new(&hub(), false);
+        let settings = tcp(name, address);
+        let post = Post {
+            gate: supervisor.gate(&settings).unwrap(),
+            settings: settings.settings,
+            board: supervisor.board.clone(),
+        };
+        let bound = post.bind().await;
+        let Ok(Listener::Tcp(tcp)) = &bound else {
+            panic!("{bound:?}");
+        };
+        tcp.lose();
+        post.enter(&bound);
+        let task = tokio::spawn(post.keep(bound));
+        supervisor.tasks.insert(name.to_owned(), task);
+        supervisor
+    }
+
+    #[tokio::test]
+    async fn listener_that_is_lost_is_made_again_and_the_others_never_stopped() {
+        let (lost, other) = (free_address(), free_address());
+        let mut supervisor = with_lost("lost", lost).await;
+        supervisor.start(&[tcp("other", other)]).await.unwrap();
+        let mut board = supervisor.board();
+        let down = board.wait_for(|board| !board.all_serve()).await.unwrap();
+        let text = down.to_string();
+        drop(down);
+        assert!(
+            text.starts_with("serving other; waiting for lost: the TCP"),
+            "{text}"
+        );
+        TcpStream::connect(other).unwrap();
+        board.wait_for(Board::all_serve).await.unwrap();
+        TcpStream::connect(lost).unwrap();
+    }
+
+    #[tokio::test]
+    async fn daemon_gives_up_only_when_no_listener_is_left() {
+        let (lost, other) = (free_address(), free_address());
+        let mut supervisor = with_lost("lost", lost).await;
+        supervisor.give_up = Duration::from_millis(300);
+        supervisor.start(&[tcp("other", other)]).await.unwrap();
+        let mut board = supervisor.board();
+        let _ = board.wait_for(|board| !board.all_serve()).await.unwrap();
+        // Somebody else has the port now.
+        let taken = TcpListener::bind(lost);
+        let patience = Duration::from_secs(1);
+        assert!(timeout(patience, supervisor.all_lost()).await.is_err());
+        supervisor.stop("other").await;
+        if taken.is_ok() {
+            let error = supervisor.all_lost().await.to_string();
+            assert!(
+                error.starts_with("no listener serves: waiting for lost"),
+                "{error}"
+            );
+        }
     }
 }

@@ -70,6 +70,10 @@ pub struct HostConfig {
     pub uris: Vec<String>,
     /// Access rules; none at all allow everything.
     pub groups: Vec<GroupText>,
+    /// `answer_unknown` of the multicast listener: ours alone knows it.
+    pub answer_unknown: bool,
+    /// A whole file in the place of what the fields say, which then describe one of its listeners.
+    pub whole: Option<String>,
 }
 
 impl HostConfig {
@@ -87,6 +91,8 @@ impl HostConfig {
             address: None,
             uris: Vec::new(),
             groups: Vec::new(),
+            answer_unknown: true,
+            whole: None,
         }
     }
 
@@ -119,6 +125,9 @@ impl HostConfig {
     /// # Errors
     /// None that can happen; writing to a string is fallible in form.
     pub fn text(&self, side: Side) -> Result<String, Failure> {
+        if let Some(whole) = &self.whole {
+            return Ok(whole.clone());
+        }
         let mut text = String::new();
         writeln!(text, "fence_virtd {{\n\tlistener = \"{}\";", self.transport)?;
         writeln!(text, "\tbackend = \"libvirt\";")?;
@@ -141,6 +150,9 @@ impl HostConfig {
         )?;
         if let Some(interface) = &self.interface {
             writeln!(text, "\t\tinterface = \"{interface}\";")?;
+        }
+        if !self.answer_unknown && side == Side::Ours {
+            writeln!(text, "\t\tanswer_unknown = \"no\";")?;
         }
         writeln!(text, "\t}}\n}}\nbackends {{\n\tlibvirt {{")?;
         for (index, uri) in self.uris.iter().enumerate() {

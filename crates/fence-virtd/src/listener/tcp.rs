@@ -62,6 +62,13 @@ impl Tcp {
         }
     }
 
+    /// Has the kernel take the socket for gone.
+    #[cfg(test)]
+    pub(crate) fn lose(&self) {
+        let socket = socket2::SockRef::from(&self.listener);
+        socket.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
     fn start(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), ListenerError> {
         // Without it the reply of a list waits for acknowledgements; if it fails, it just does.
         let _ = stream.set_nodelay(true);

@@ -3,10 +3,12 @@
 //! Variables: `FENCE_HOST` and `FENCE_AGENT` (`ours` or `c`; unset: both), the programs' paths (see
 //! the library's `programs`). Arguments: words; only groups whose name contains one of them run.
 
+mod clusters;
 mod groups;
 mod line_agent;
 mod line_pair;
 mod matrix;
+mod owners;
 mod regress_agent;
 mod regress_host;
 mod regress_pair;
@@ -168,6 +170,10 @@ fn all_jobs(hosts: &[Side], agents: &[Side]) -> Vec<Job> {
             jobs.extend(groups::jobs(*host, *agent));
             jobs.extend(matrix::jobs(*host, *agent));
             jobs.extend(line_pair::jobs(*host, *agent));
+            jobs.extend(owners::jobs(*host, *agent));
+            if *host == Side::Ours {
+                jobs.extend(clusters::jobs(*agent));
+            }
         }
         jobs.extend(regress_host::jobs(*host, agents));
     }
