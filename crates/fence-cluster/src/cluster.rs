@@ -24,12 +24,19 @@ pub struct Cluster {
     pub(crate) config: Config,
     /// The configured hosts, once they are known.
     pub(crate) hosts: Option<BTreeMap<NodeId, String>>,
+    /// The hosts that corosync has, once they are known.
+    pub(crate) nodes: Option<BTreeSet<NodeId>>,
     pub(crate) quorum: bool,
     pub(crate) connected: bool,
     /// Since when there has been no quorum or no connection.
     pub(crate) alone: Option<Moment>,
-    /// Since when this member has been in the group without a break.
+    /// Since when this member has been in the group, with quorum, without a break.
     pub(crate) joined: WallTime,
+    /// The same, or earlier if others were and have said what they know: since then no host can have
+    /// come back unnoticed.
+    pub(crate) sighted: WallTime,
+    /// When corosync got hosts that it had not had.
+    pub(crate) appeared: BTreeMap<NodeId, WallTime>,
     pub(crate) local: Local,
     pub(crate) peers: BTreeMap<MemberId, Peer>,
     pub(crate) memories: BTreeMap<NodeId, Memory>,
@@ -72,10 +79,13 @@ impl Cluster {
         Self {
             config,
             hosts: None,
+            nodes: None,
             quorum: false,
             connected: false,
             alone: Some(now.moment),
             joined: now.wall,
+            sighted: now.wall,
+            appeared: BTreeMap::new(),
             local: Local::new(now.wall),
             peers: BTreeMap::new(),
             memories: BTreeMap::new(),
@@ -108,11 +118,7 @@ impl Cluster {
         }
         self.attention.all = self.touches_all(now.moment, &event);
         self.take(cx, event);
-        if self.connected && self.quorum {
-            self.alone = None;
-        } else {
-            self.alone.get_or_insert(cx.now);
-        }
+        self.look_around(cx);
         if self.attention.drained {
             self.begin_announced(cx);
         }
@@ -146,7 +152,7 @@ impl Cluster {
             Event::Disconnected => self.disconnected(cx),
             Event::Delivered { from, bytes } => self.delivered(cx, from, bytes),
             Event::Quorum(quorum) => self.quorum_is(quorum),
-            Event::Nodes(nodes) => self.nodes_are(&nodes),
+            Event::Nodes(nodes) => self.nodes_are(cx, &nodes),
             Event::ShuttingDown => self.send(cx, &Message::Bye),
             Event::Hosts(hosts) => self.hosts_configured(cx, hosts),
             Event::Inventory(domains) => self.inventory_listed(cx, domains),

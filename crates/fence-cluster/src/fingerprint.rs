@@ -130,8 +130,9 @@ fn shift_case(to: Shift, case: &mut Case) {
 impl Hash for Cluster {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.config.me.hash(state);
-        (&self.hosts, self.quorum).hash(state);
-        (self.connected, self.joined, &self.attention.claims).hash(state);
+        (&self.hosts, &self.nodes, self.quorum).hash(state);
+        (self.connected, self.joined, self.sighted).hash(state);
+        (&self.appeared, &self.attention.claims).hash(state);
         (&self.local, &self.peers, &self.memories, &self.fetches).hash(state);
         (&self.inquiries, &self.gone, &self.turns).hash(state);
         (&self.jobs, &self.kept, &self.cases).hash(state);

@@ -11,7 +11,7 @@ use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory};
 use crate::limits::{ASK_AGAIN, DIGEST, MAX_MEMORIES};
 use crate::peers::{Fetch, Kind, Peer, Phase};
 use crate::reason::Reason;
-use crate::seam::{LeaveReason, MemberId, NodeId};
+use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
 use crate::wire::message::{Change, Mention, Message, Part, Stand, Want};
 use crate::wire::record::Record;
 
@@ -42,7 +42,7 @@ impl Cluster {
             _ => {}
         }
         match message {
-            Message::Hello { mentions } => self.hello(from, &mentions),
+            Message::Hello { sighted, mentions } => self.hello(from, sighted, &mentions),
             Message::Inventory { part } => self.inventory_part(cx, from, part),
             Message::Changed { stand, change } => self.peer_changed(cx, from, stand, change),
             Message::Digest { stand, current } => {
@@ -70,16 +70,23 @@ impl Cluster {
         }
     }
 
-    fn hello(&mut self, from: MemberId, mentions: &[Mention]) -> Result<(), Reason> {
+    fn hello(
+        &mut self,
+        from: MemberId,
+        sighted: Option<WallTime>,
+        mentions: &[Mention],
+    ) -> Result<(), Reason> {
         let Some(peer) = self.peers.get_mut(&from) else {
             return Ok(());
         };
         peer.phase = Phase::Greeted;
+        peer.sighted = sighted;
         for mention in mentions {
+            let down = self.is_down(mention.node);
             if let Some(memory) = self.memories.get_mut(&mention.node) {
                 memory.heard = memory.heard.max(mention.heard);
                 // Somebody who had quorum all the time knows that nothing was added.
-                memory.whole |= mention.whole && memory.stand == mention.stand;
+                memory.whole |= mention.whole && memory.stand == mention.stand && down;
             }
             if !self.lacks(mention) {
                 continue;
@@ -297,6 +304,7 @@ impl Cluster {
                     stand: inventory.stand,
                     whole: mention.whole && inventory.current,
                     shutting_down: false,
+                    down: self.is_down(node),
                     reason,
                     heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
                     domains: inventory.domains,

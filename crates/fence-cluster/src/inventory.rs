@@ -150,6 +150,8 @@ pub(crate) struct Memory {
     pub(crate) whole: bool,
     /// Its host said that it is shutting down, and corosync has not lost it yet.
     pub(crate) shutting_down: bool,
+    /// Corosync has not had it since.
+    pub(crate) down: bool,
     pub(crate) reason: LeaveReason,
     /// When it was last heard of.
     pub(crate) heard: WallTime,
@@ -161,9 +163,14 @@ impl Memory {
         Mention {
             node,
             stand: self.stand,
-            whole: self.whole,
+            whole: self.is_whole(),
             heard: self.heard,
         }
+    }
+
+    /// Whether the host has nothing but this.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.whole && self.down
     }
 
     pub(crate) fn holding(&self, uuid: Uuid) -> Holding {

@@ -10,7 +10,7 @@ use crate::inventory::Memory;
 use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
 use crate::peers::{Peer, Phase};
 use crate::reason::Reason;
-use crate::seam::{LeaveReason, MemberId, NodeId};
+use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
 use crate::wire::message::{Mention, Message};
 
 impl Cluster {
@@ -22,10 +22,7 @@ impl Cluster {
         left: &[(MemberId, LeaveReason)],
     ) {
         let rejoined = !self.connected;
-        if rejoined {
-            self.connected = true;
-            self.joined = cx.wall;
-        }
+        self.connected = true;
         let me = self.config.me;
         let mut gone: Vec<_> = left.to_vec();
         // The shell should have said why; whoever is missing is gone all the same.
@@ -54,7 +51,8 @@ impl Cluster {
         let mentions: Vec<Mention> = memories
             .map(|(node, memory)| memory.mention(*node))
             .collect();
-        self.send(cx, &Message::Hello { mentions });
+        let sighted = self.alone.is_none().then_some(self.sighted);
+        self.send(cx, &Message::Hello { sighted, mentions });
         self.send_inventory(cx);
         self.digest_due = cx.now + DIGEST;
     }
@@ -106,6 +104,7 @@ impl Cluster {
         let goes_on = reason != LeaveReason::NodeDown && !shutting_down;
         memory.whole &= self.quorum && self.connected && !stood_still && !goes_on;
         memory.shutting_down = shutting_down;
+        memory.down = self.is_down(node);
         self.remember_starts(member, &mut memory);
         self.remember(cx, node, memory);
     }
@@ -138,6 +137,7 @@ impl Cluster {
             return;
         }
         self.connected = false;
+        self.nodes = None;
         cx.warn("the connection to corosync is lost: nothing is claimed about other hosts");
         let members = self.peers.keys();
         let gone: Vec<_> = members
@@ -147,6 +147,20 @@ impl Cluster {
         self.others_go_on();
         self.fetches.clear();
         self.begin_turns_anew(cx);
+    }
+
+    /// Notes since when this member would notice that a host has come back.
+    pub(crate) fn look_around(&mut self, cx: &Cx<'_>) {
+        if !self.connected || !self.quorum {
+            self.alone.get_or_insert(cx.now);
+            return;
+        }
+        if self.alone.take().is_some() {
+            self.joined = cx.wall;
+            self.sighted = cx.wall;
+        }
+        let peers = self.peers.values().filter_map(|peer| peer.sighted);
+        self.sighted = peers.fold(self.sighted, WallTime::min);
     }
 
     /// Whether this partition has quorum.
@@ -184,12 +198,29 @@ impl Cluster {
 
     /// The hosts that corosync has now. One that is up without its daemon may be given any domain by
     /// a cluster manager; one that is down, or cut off from the quorum, is not.
-    pub(crate) fn nodes_are(&mut self, nodes: &[NodeId]) {
+    pub(crate) fn nodes_are(&mut self, cx: &Cx<'_>, nodes: &[NodeId]) {
+        let known = self.nodes.take().unwrap_or_default();
+        self.appeared.retain(|node, _| nodes.contains(node));
+        for node in nodes.iter().filter(|node| !known.contains(node)) {
+            self.appeared.insert(*node, cx.wall);
+        }
         for (node, memory) in &mut self.memories {
             let up = nodes.contains(node);
+            if up && !known.contains(node) {
+                // As good as heard of: it has been switched on since.
+                memory.heard = memory.heard.max(cx.wall);
+            }
             memory.whole &= !up || memory.shutting_down;
             memory.shutting_down &= up;
+            memory.down = !up;
         }
+        self.nodes = Some(nodes.iter().copied().collect());
+    }
+
+    /// Whether corosync is known not to have the host.
+    pub(crate) fn is_down(&self, node: NodeId) -> bool {
+        let nodes = self.nodes.as_ref();
+        nodes.is_some_and(|nodes| !nodes.contains(&node))
     }
 
     /// Whether this member may claim something: it knows what everybody has that can say so, and

@@ -43,6 +43,8 @@ pub(crate) struct Peer {
     pub(crate) heard: Moment,
     pub(crate) heard_wall: WallTime,
     pub(crate) phase: Phase,
+    /// Since when it would have noticed hosts that come back.
+    pub(crate) sighted: Option<WallTime>,
     /// It has said that its libvirt does not answer, before it had an inventory.
     pub(crate) silent: bool,
     /// What it has.
@@ -65,6 +67,7 @@ impl Peer {
             heard: cx.now,
             heard_wall: cx.wall,
             phase: Phase::New,
+            sighted: None,
             silent: false,
             inventory: None,
             assembling: None,
@@ -136,6 +139,7 @@ impl Peer {
             stand: inventory.stand,
             whole,
             shutting_down: false,
+            down: false,
             reason,
             heard: heard.max(older),
             domains,
@@ -158,6 +162,7 @@ fn unsettled(
         },
         whole: false,
         shutting_down: false,
+        down: false,
         reason,
         heard,
         domains: Domains::new(),

@@ -13,10 +13,15 @@ const fn second(time: WallTime) -> u64 {
 }
 
 impl Cluster {
-    /// When the host was last heard of; at the latest when this member joined.
+    /// When the host was last heard of; or since when it would have been, had it come back.
     pub(crate) fn last_heard(&self, node: NodeId) -> WallTime {
-        let memory = self.memories.get(&node);
-        memory.map_or(self.joined, |memory| memory.heard)
+        match self.memories.get(&node) {
+            Some(memory) => memory.heard.max(self.sighted),
+            None => {
+                let appeared = self.appeared.get(&node).copied();
+                self.joined.max(appeared.unwrap_or_default())
+            }
+        }
     }
 
     /// The proof that the host was fenced since it was last heard of.

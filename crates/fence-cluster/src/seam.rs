@@ -124,7 +124,8 @@ pub enum Event<'a> {
     /// cannot be read this event does not come, and nothing is claimed.
     Hosts(Vec<(NodeId, String)>),
     /// The hosts that corosync has in this partition now, whether or not their daemons are members
-    /// of the group. Comes with every change of them.
+    /// of the group. Comes with every change of corosync's ring, also if they are the same ones:
+    /// one may have been away. Without it no departed host is believed to be idle.
     Nodes(Vec<NodeId>),
     /// Everything that this host's libvirt has: at the start, after every reconnect, at intervals.
     Inventory(Vec<LocalDomain>),

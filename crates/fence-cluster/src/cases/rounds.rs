@@ -7,6 +7,7 @@ use fence_proto::{Action, Reply, Uuid};
 use super::{Case, Ended, Held, Place as Queued, Scope, Stage, Step, end, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
+use crate::inventory::Memory;
 use crate::knowledge::Place;
 use crate::limits::{
     ASK_AGAIN, CHANGE_WAIT, HOLDS_TURN, MAX_FRUITFUL, MAX_HALVES, PATIENCE, ROUND_AGAIN,
@@ -242,7 +243,7 @@ impl Cluster {
             views.push(HostView {
                 node,
                 standing: Standing::Away {
-                    whole: memory.is_some_and(|memory| memory.whole),
+                    whole: memory.is_some_and(Memory::is_whole),
                     fenced: self.is_fenced(node),
                 },
                 holding: memory.map_or(Holding::Nothing, |memory| memory.holding(uuid)),

@@ -157,8 +157,13 @@ pub enum Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the variants say what the fields are")]
 pub enum Message {
-    /// The first one after somebody has joined: which departed hosts the sender remembers.
-    Hello { mentions: Vec<Mention> },
+    /// The first one after somebody has joined: which departed hosts the sender remembers, and since
+    /// when it, or others for it, would have noticed if one had come back: since then there has been
+    /// quorum.
+    Hello {
+        sighted: Option<WallTime>,
+        mentions: Vec<Mention>,
+    },
     /// A part of the sender's inventory.
     Inventory { part: Part },
     /// A change of the sender's inventory, which then is at this stand.
@@ -284,7 +289,7 @@ impl Message {
 }
 
 tagged!(Message, UnknownType, {
-    0 => Hello { mentions },
+    0 => Hello { sighted, mentions },
     1 => Inventory { part },
     2 => Changed { stand, change },
     3 => Digest { stand, current },

@@ -106,6 +106,7 @@ fn of_inventories() -> Vec<Message> {
     });
     let mut messages = vec![
         Message::Hello {
+            sighted: Some(WallTime(7)),
             mentions: vec![mention(), mention()],
         },
         Message::Inventory { part: part(3) },

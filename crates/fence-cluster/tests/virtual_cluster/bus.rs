@@ -41,8 +41,6 @@ pub(crate) struct Bus {
     pub(crate) rings: BTreeMap<u32, u32>,
     /// The members as they last were told, by host.
     views: BTreeMap<MemberId, BTreeSet<MemberId>>,
-    /// The hosts as they last were told.
-    nodes: BTreeMap<MemberId, Vec<NodeId>>,
     /// The daemons that have joined, by host.
     pub(crate) joined: BTreeMap<u32, MemberId>,
     /// What was sent and is not ordered yet.
@@ -86,7 +84,6 @@ impl Bus {
         if let Some(member) = self.joined.remove(&host) {
             self.reasons.insert(member, reason);
             self.views.remove(&member);
-            self.nodes.remove(&member);
             let gone = reason != LeaveReason::NodeDown;
             self.form_in(now, if gone { FORM } else { DETECT });
         }
@@ -157,9 +154,7 @@ impl Bus {
                 .map(NodeId)
                 .collect();
             let quorum = self.has_quorum(host);
-            if self.nodes.insert(member, nodes.clone()).as_ref() != Some(&nodes) {
-                handed.push((member, Handed::Nodes { nodes, quorum }));
-            }
+            handed.push((member, Handed::Nodes { nodes, quorum }));
         }
         handed
     }
