@@ -14,9 +14,11 @@ pub mod reason;
 pub mod seam;
 pub mod wire;
 
+mod begin;
 mod cases;
 mod cluster;
 mod cx;
+mod ends;
 mod explain;
 mod fingerprint;
 mod group;

@@ -4,7 +4,8 @@
 use fence_proto::{Action, Reply, Uuid};
 
 use super::resolve::{allowed, is_active};
-use super::{Case, Stage, Step, Target, end, end_because, fail};
+use super::state::{Case, Stage, Target};
+use super::{Step, end, end_because, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::knowledge::Meaning;

@@ -3,7 +3,8 @@
 use fence_proto::host::Answer;
 use fence_proto::{Action, Moment, Reply};
 
-use super::{Case, End, Ended, Stage, Step, fail};
+use super::state::{Case, End, Ended, Stage};
+use super::{Step, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::limits::{ASK_AGAIN, CHANGE_WAIT, FIND_WITHIN, PATIENCE, READY_WITHIN, START_WAIT};

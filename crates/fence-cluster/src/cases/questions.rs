@@ -6,7 +6,8 @@ use fence_proto::host::Answer;
 use fence_proto::host_list::{Entry, STATE_RUNNING};
 use fence_proto::{DomainIdentity, Reply, Uuid};
 
-use super::{Case, End, Stage, Step, end, fail};
+use super::state::{Case, End, Stage};
+use super::{Step, end, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::knowledge::Place;

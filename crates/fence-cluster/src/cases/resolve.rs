@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use fence_proto::{Action, DomainIdentity, Reason as Dropped, Reply, Uuid};
 
-use super::{Case, Stage, Step, Target, dropped, end, fail};
+use super::state::{Case, Stage, Target};
+use super::{Step, dropped, end, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::jobs::Purpose;

@@ -1,24 +1,18 @@
 //! The rounds of a request: sending them, judging them, and what follows.
 
-use std::collections::BTreeSet;
-
 use fence_proto::{Action, Reply, Uuid};
 
-use super::{Case, Ended, Held, Place as Queued, Scope, Stage, Step, end, fail};
+use super::state::{Case, Ended, Held, Place as Queued, Scope, Stage};
+use super::{Step, end, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::inventory::Memory;
-use crate::knowledge::Place;
 use crate::limits::{
-    ASK_AGAIN, CHANGE_WAIT, HOLDS_TURN, MAX_FRUITFUL, MAX_HALVES, PATIENCE, ROUND_AGAIN,
-    ROUND_FRESH,
+    ASK_AGAIN, CHANGE_WAIT, HOLDS_TURN, MAX_FRUITFUL, MAX_HALVES, ROUND_AGAIN, ROUND_FRESH,
 };
 use crate::parts::destroys;
-use crate::peers::Kind;
-use crate::seam::{MemberId, NodeId};
-use crate::verdict::{Again, HostView, Knowledge, Obstacle, Standing, Verdict, judge};
-use crate::wire::message::{Finding, Message, Round};
-use crate::wire::record::Holding;
+use crate::seam::NodeId;
+use crate::verdict::{Again, HostView, Obstacle, Verdict, judge};
+use crate::wire::message::{Message, Round};
 
 impl Cluster {
     pub(super) fn advance_rounds(&mut self, cx: &mut Cx<'_>, number: u64, case: &mut Case) -> Step {
@@ -112,19 +106,6 @@ impl Cluster {
             names: names.map_or_else(Vec::new, |target| target.names.clone()),
         };
         self.send(cx, &Message::Round { round });
-    }
-
-    /// The members that have a copy, by the records.
-    fn who_has(&self, uuid: Uuid) -> BTreeSet<MemberId> {
-        let records = self.records(uuid);
-        let copies = records.filter(|(_, record)| record.holding() >= Holding::Incoming);
-        copies
-            .filter_map(|(place, _)| match place {
-                Place::Here => Some(self.config.me),
-                Place::Member(member) => Some(member),
-                Place::Departed(_) => None,
-            })
-            .collect()
     }
 
     /// Somebody has joined: requests that are in their rounds begin another one, which gives them
@@ -222,110 +203,6 @@ impl Cluster {
         Step::Wait
     }
 
-    /// How every host stands in the last round.
-    fn views(&self, cx: &Cx<'_>, case: &mut Case, uuid: Uuid) -> Vec<HostView> {
-        let owner = self.last_owner(uuid);
-        let mut views = Vec::new();
-        let me = self.config.me;
-        let members = self.peers.keys().copied().chain([me]);
-        for member in members {
-            let node = member.node;
-            let holding = self.member_holding(member, uuid);
-            views.push(HostView {
-                node,
-                standing: self.standing(cx, case, member, holding),
-                holding,
-                owner: owner == Some(Place::Member(member)),
-            });
-        }
-        for node in self.away() {
-            let memory = self.memories.get(&node);
-            views.push(HostView {
-                node,
-                standing: Standing::Away {
-                    whole: memory.is_some_and(Memory::is_whole),
-                    fenced: self.is_fenced(node),
-                },
-                holding: memory.map_or(Holding::Nothing, |memory| memory.holding(uuid)),
-                owner: owner == Some(Place::Departed(node)),
-            });
-        }
-        views
-    }
-
-    /// What a member may have, by its records and by what is remembered of its host.
-    fn member_holding(&self, member: MemberId, uuid: Uuid) -> Holding {
-        let domains = if member == self.config.me {
-            Some(&self.local.domains)
-        } else {
-            self.peers.get(&member).and_then(|peer| peer.domains())
-        };
-        let holding = domains.map_or(Holding::Nothing, |domains| {
-            crate::inventory::holding(domains, uuid)
-        });
-        let memory = self.memories.get(&member.node);
-        let before = memory.map_or(Holding::Nothing, |memory| memory.holding(uuid));
-        holding.max(before)
-    }
-
-    fn standing(
-        &self,
-        cx: &Cx<'_>,
-        case: &mut Case,
-        member: MemberId,
-        holding: Holding,
-    ) -> Standing {
-        let pursuit = &mut case.pursuit;
-        if let Some(finding) = pursuit.answers.get(&member) {
-            pursuit.excused.remove(&member);
-            return Standing::Answered(finding.clone());
-        }
-        let peer = self.peers.get(&member);
-        if peer.is_some_and(|peer| matches!(peer.kind, Kind::Original(_))) {
-            return self.original_standing(cx, member);
-        }
-        let patient = !cx.is_past(pursuit.sent, PATIENCE);
-        let matters = !pursuit.evidence || holding >= Holding::Incoming;
-        if matters || (patient && !pursuit.excused.contains(&member)) {
-            return Standing::Waiting;
-        }
-        pursuit.excused.insert(member);
-        Standing::Silent
-    }
-
-    fn knowledge(&self, case: &Case, uuid: Uuid) -> Knowledge {
-        let pursuit = &case.pursuit;
-        // A copy that was there when the round began and is not any more: it may have moved.
-        let missed = pursuit.had.iter().any(|member| {
-            let finding = pursuit.answers.get(member);
-            matches!(finding, Some(Finding::Absent | Finding::Defined))
-        });
-        Knowledge {
-            evidence: pursuit.evidence,
-            drifted: self.has_drifted(uuid),
-            stirred: pursuit.stirred || missed,
-        }
-    }
-
-    /// The hosts that are not members: departed ones, and configured ones that were never seen.
-    pub(super) fn away(&self) -> Vec<NodeId> {
-        let present = |node: &NodeId| {
-            *node == self.config.me.node || self.peers.keys().any(|member| member.node == *node)
-        };
-        let configured = |node: &NodeId| {
-            let hosts = self.hosts.as_ref();
-            hosts.is_some_and(|hosts| hosts.contains_key(node))
-        };
-        let hosts = self.hosts.iter().flat_map(|hosts| hosts.keys());
-        // One that is not configured is said to run no domains, and counts if it did.
-        let memories = self.memories.iter();
-        let departed = memories
-            .filter(|(node, memory)| configured(node) || !memory.domains.is_empty())
-            .map(|(node, _)| node);
-        let nodes: BTreeSet<_> = departed.chain(hosts).copied().collect();
-        nodes.into_iter().filter(|node| !present(node)).collect()
-    }
-
     /// The request waits for its turn: the one whose turn it is may be of a host that is dead and
     /// that nobody has noticed.
     fn close_the_one_before(&mut self, cx: &mut Cx<'_>, number: u64, case: &mut Case, uuid: Uuid) {
@@ -390,30 +267,6 @@ impl Cluster {
             _ => {
                 self.log_proofs(cx, uuid, views, case.pursuit.evidence);
                 end(Reply::Success)
-            }
-        }
-    }
-
-    /// Every proof that an answer rests on goes to the log.
-    fn log_proofs(&self, cx: &mut Cx<'_>, uuid: Uuid, views: &[HostView], evidence: bool) {
-        if !self.attention.drained {
-            return;
-        }
-        for view in views {
-            let Standing::Away {
-                whole,
-                fenced: true,
-            } = view.standing
-            else {
-                continue;
-            };
-            let matters = view.owner || view.holding >= Holding::Incoming || (!whole && !evidence);
-            if let Some(fenced) = self.proof_of(view.node).filter(|_| matters) {
-                let (host, by) = (self.host_name(view.node), &fenced.by);
-                let (at, heard) = (fenced.at.0 / 1000, self.last_heard(view.node).0 / 1000);
-                cx.info(format!(
-                    "the domain {uuid} is off as far as {host} goes: fenced at {at} by {by}, last heard of at {heard} (seconds since 1970)"
-                ));
             }
         }
     }

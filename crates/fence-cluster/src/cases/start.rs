@@ -2,7 +2,8 @@
 
 use fence_proto::{Action, Reply, Uuid};
 
-use super::{Case, Ended, Place as Queued, Stage, Step, end, end_because, fail};
+use super::state::{Case, Ended, Place as Queued, Stage};
+use super::{Step, end, end_because, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::knowledge::Place;

@@ -155,8 +155,11 @@ impl Chaos {
                 }
             }
         }
-        // A start in the last moment before a cut nobody can know.
-        self.world.run_for(Duration::from_millis(10));
+        // A start in the last moment before a cut nobody can know: either it is said, or it shows that
+        // the daemon stands still.
+        let frozen = self.nodes(|host| host.daemon.as_ref().is_some_and(|d| d.stopped));
+        let moment = if frozen.is_empty() { 10 } else { 6_000 };
+        self.world.run_for(Duration::from_millis(moment));
     }
 
     /// A request for the domain may be under way.
