@@ -3,6 +3,7 @@
 //!
 //! It measures; it does not judge. Only errors of our programs make it fail.
 
+mod ask;
 mod error;
 mod exchange;
 mod floor;
@@ -56,6 +57,7 @@ fn run() -> Result<(), BenchError> {
         Task::Help => say(HELP),
         Task::ServeFloor(port, domains) => floor::serve(port, domains),
         Task::ServeGroup(interface, group, port) => floor::serve_group(interface, group, port),
+        Task::Ask(asking) => say(&ask::run(&asking)?),
         Task::Measure(settings) => measure(&settings),
     }
 }

@@ -1,7 +1,7 @@
 //! What is measured and how much of it: command line and environment.
 
 use std::env;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,8 +18,25 @@ pub(crate) enum Task {
     ServeFloor(u16, usize),
     /// Be the floor server of a multicast group: interface, group, port.
     ServeGroup(Ipv4Addr, Ipv4Addr, u16),
+    /// Ask a host many times: for `tests/bench-cluster.sh`.
+    Ask(Asking),
     /// Measure.
     Measure(Box<Settings>),
+}
+
+/// One request, made again and again over TCP.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    /// The host.
+    pub(crate) target: SocketAddrV4,
+    /// The shared key.
+    pub(crate) key_file: PathBuf,
+    /// What is asked.
+    pub(crate) action: String,
+    /// Of which domain.
+    pub(crate) domain: String,
+    /// How often.
+    pub(crate) count: usize,
 }
 
 /// The help text.
@@ -120,6 +137,15 @@ impl Settings {
                 Long("serve-floor") => {
                     let port = parser.value()?.parse()?;
                     return Ok(Task::ServeFloor(port, parser.value()?.parse()?));
+                }
+                Long("ask") => {
+                    return Ok(Task::Ask(Asking {
+                        target: parser.value()?.parse()?,
+                        key_file: PathBuf::from(parser.value()?),
+                        action: parser.value()?.string()?,
+                        domain: parser.value()?.string()?,
+                        count: parser.value()?.parse()?,
+                    }));
                 }
                 Long("serve-group") => {
                     let interface = parser.value()?.parse()?;
