@@ -28,6 +28,7 @@ sides=(ours)
 [ ! -x "$c_daemon" ] || sides+=(C)
 
 declare -A daemon
+corosync_pids=()
 prefix=fencebench$$
 work=$(mktemp -d)
 pids=()
@@ -40,6 +41,16 @@ stop_all() {
         wait "$pid" 2>/dev/null || true
     done
     pids=()
+}
+stop_daemons() {
+    local host
+    for host in "${!daemon[@]}"; do kill -TERM "${daemon[$host]}" 2>/dev/null || true; done
+    for host in "${!daemon[@]}"; do
+        for _ in $(seq 50); do kill -0 "${daemon[$host]}" 2>/dev/null || break; sleep 0.1; done
+        kill -KILL "${daemon[$host]}" 2>/dev/null || true
+        wait "${daemon[$host]}" 2>/dev/null || true
+    done
+    daemon=()
 }
 cleanup() {
     local namespace
@@ -72,17 +83,21 @@ ip -n "$prefix-lan" link set lo up
 head -c 4096 /dev/urandom >"$work/key"
 chmod 0600 "$work/key"
 {
-    echo "totem { version: 2
+    echo "totem {
+ version: 2
  cluster_name: bench
  transport: udpu
  crypto_cipher: none
  crypto_hash: none
 }
-quorum { provider: corosync_votequorum
+quorum {
+ provider: corosync_votequorum
 }
-system { move_to_root_cgroup: no
+system {
+ move_to_root_cgroup: no
 }
-logging { to_stderr: yes
+logging {
+ to_stderr: yes
  to_syslog: no
  to_logfile: no
 }
@@ -185,16 +200,6 @@ ask() {
 }
 field() { sed -n "s/.*\\<$2=\\([0-9.]*\\).*/\\1/p" <<<"$1"; }
 
-stop_daemons() {
-    local host
-    for host in "${!daemon[@]}"; do kill -TERM "${daemon[$host]}" 2>/dev/null || true; done
-    for host in "${!daemon[@]}"; do
-        for _ in $(seq 50); do kill -0 "${daemon[$host]}" 2>/dev/null || break; sleep 0.1; done
-        kill -KILL "${daemon[$host]}" 2>/dev/null || true
-        wait "${daemon[$host]}" 2>/dev/null || true
-    done
-    daemon=()
-}
 restart_daemons() {
     local host
     stop_daemons
@@ -211,7 +216,7 @@ wait_for_all() {
     for tries in 1 2 3 4 5 6 7 8; do
         for host in 1 2 3; do
             other=$((host % 3 + 1))
-            for _ in $(seq 30); do
+            for _ in $(seq 6); do
                 kill -0 "${daemon[$host]}" 2>/dev/null || break
                 if [ "$side" = C ] && [ "$(find "/proc/${daemon[$host]}/task" -mindepth 1 -maxdepth 1 | wc -l)" -lt 2 ]; then
                     break

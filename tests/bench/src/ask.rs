@@ -12,8 +12,8 @@ use crate::settings::Asking;
 use crate::stats::Samples;
 use crate::wire::Requests;
 
-/// Longer than any host takes.
-const PATIENCE: Duration = Duration::from_secs(35);
+/// A daemon that has not answered by then never will.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks, and says in one line how the replies were and how long they took: `on=COUNT off=COUNT
 /// failed=COUNT p50_us=N p99_us=N`.
