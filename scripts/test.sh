@@ -27,4 +27,5 @@ step tests/interop.sh
 step tests/hostile.sh
 step tests/guests.sh --quick
 step tests/bench.sh --quick
+step tests/bench-cluster.sh --quick
 echo "$passed passed, 0 failed"

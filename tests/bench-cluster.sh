@@ -146,34 +146,43 @@ for host in 1 2 3; do
 done
 
 uuid_of() { printf '%08x-000%d-4000-8000-000000000001' "$2" "$1"; }
-libvirt_uri() { echo "test+unix://$work/$1/domains.xml?socket=$work/$1/libvirt-sock"; }
+libvirt_uri() { echo "test+unix:///default?socket=$work/$1/libvirt-sock"; }
 virsh_on() { virsh -q -c "$(libvirt_uri "$1")" "${@:2}" >/dev/null; }
 
-# start_hypervisors DOMAINS
+# start_hypervisors DOMAINS: the test driver's default state, which all clients of a libvirtd share, without the domain
+# that it has on every host, and with domains of the host's own instead.
 start_hypervisors() {
     local host i
     for host in 1 2 3; do
-        {
-            echo "<node>"
-            for ((i = 0; i < $1; i++)); do
-                printf '<domain type="test"><name>h%d-%04d</name><uuid>%s</uuid><memory>1024</memory>' \
-                    "$host" "$i" "$(uuid_of "$host" "$i")"
-                echo '<vcpu>1</vcpu><os><type>hvm</type></os></domain>'
-            done
-            echo "</node>"
-        } >"$work/$host/domains.xml"
-        printf 'unix_sock_dir = "%s"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\n' "$work/$host" \
-            >"$work/$host/libvirtd.conf"
+        printf 'unix_sock_dir = "%s"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\nlog_outputs = "4:stderr"\n' \
+            "$work/$host" >"$work/$host/libvirtd.conf"
         on "$host" libvirtd -t 0 -f "$work/$host/libvirtd.conf" -p "$work/$host/libvirtd.pid" \
             >"$work/$host/libvirtd.log" 2>&1 &
         pids+=("$!")
     done
     for host in 1 2 3; do
         for _ in $(seq 120); do
-            virsh_on "$host" list 2>/dev/null && continue 2
+            virsh_on "$host" list 2>/dev/null && break
             sleep 0.5
         done
-        fail "the libvirtd of host $host does not answer"
+        # The state lives as long as somebody is connected.
+        virsh -q -c "$(libvirt_uri "$host")" event --loop --event lifecycle >/dev/null 2>&1 &
+        pids+=("$!")
+        sleep 0.5
+        mkdir -p "$work/$host/xml"
+        {
+            echo "destroy test"
+            echo "undefine test"
+            for ((i = 0; i < $1; i++)); do
+                printf '<domain type="test"><name>h%d-%04d</name><uuid>%s</uuid><memory>1024</memory>%s</domain>\n' \
+                    "$host" "$i" "$(uuid_of "$host" "$i")" '<vcpu>1</vcpu><os><type>hvm</type></os>' \
+                    >"$work/$host/xml/$i"
+                echo "define $work/$host/xml/$i"
+                printf 'start h%d-%04d\n' "$host" "$i"
+            done
+        } | virsh -q -c "$(libvirt_uri "$host")" >/dev/null
+        [ "$(virsh -q -c "$(libvirt_uri "$host")" list --name | grep -c "^h$host-")" = "$1" ] ||
+            fail "the domains of host $host could not be made"
     done
 }
 

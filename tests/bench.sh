@@ -24,3 +24,6 @@ done
 if [ -x "${C_FENCE_VIRTD:-/usr/sbin/fence_virtd}" ]; then
 	tests/bench-libvirtd.sh | tee -a docs/benchmarks.md
 fi
+if [ "$(id -u)" = 0 ]; then
+	tests/bench-cluster.sh | tee -a docs/benchmarks.md
+fi
