@@ -5,7 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build=(gcc libc6-dev pkg-config libvirt-dev)
+build=(
+    gcc libc6-dev pkg-config libvirt-dev
+    libcpg-dev libquorum-dev libcmap-dev libcfg-dev libvotequorum-dev libcorosync-common-dev
+)
 check=(
     libvirt-daemon # a libvirtd to stop and kill
     iproute2       # ip, in network namespaces

@@ -231,6 +231,15 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// For a job that a member of this host's cluster had it do. The host that has the agent's session asks the
+    /// groups of its listener, with the identity found, before it lets anybody act, and only hosts that
+    /// corosync admits can say that it has. Groups are about guests: a host that is in the cluster, and so may
+    /// start and stop everything in it, is subject to none, and this one need not even have that listener.
+    #[must_use]
+    pub const fn for_the_cluster(domain: DomainIdentity) -> Self {
+        Self { domain }
+    }
+
     /// The domain it is for, as libvirt identified it.
     #[must_use]
     pub const fn domain(&self) -> &DomainIdentity {

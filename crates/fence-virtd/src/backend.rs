@@ -7,14 +7,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fence_proto::host::{Answer, Presence};
 use fence_proto::{DomainIdentity, DomainRef, Moment, Order};
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::cluster::CpgBackend;
 use crate::config::BackendSettings;
 use crate::libvirt::LibvirtBackend;
 
 /// Tells a backend that nobody waits for an order any more.
 #[derive(Debug, Clone, Default)]
-pub struct CancelFlag(Arc<AtomicBool>);
+pub struct CancelFlag(Arc<Cancel>);
+
+#[derive(Debug, Default)]
+struct Cancel {
+    set: AtomicBool,
+    wake: Notify,
+}
 
 impl CancelFlag {
     /// A flag that is not set.
@@ -25,13 +33,24 @@ impl CancelFlag {
 
     /// From now on the order must not be started.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.set.store(true, Ordering::SeqCst);
+        self.0.wake.notify_waiters();
     }
 
     /// Whether it must not be started.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.set.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when it is set. Cancel-safe.
+    pub async fn cancelled(&self) {
+        let mut wake = std::pin::pin!(self.0.wake.notified());
+        // From here on no setting is missed.
+        wake.as_mut().enable();
+        if !self.is_cancelled() {
+            wake.await;
+        }
     }
 }
 
@@ -44,32 +63,43 @@ pub type Identifying = Pin<Box<dyn Future<Output = Option<DomainIdentity>> + Sen
 /// A future that tells whether a domain is on this host.
 pub type Looking = Pin<Box<dyn Future<Output = Presence> + Send>>;
 
+/// A future that resolves when something is over.
+pub type Leaving<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// A future that tells whether a backend can work, else why not.
 pub type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;
 
 /// Why a backend cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
-    /// Configured, but not built yet.
-    #[error("backend {0} is not available in this version; use backend libvirt")]
-    NotAvailable(&'static str),
     /// No hypervisor can be reached.
     #[error(
-        "no hypervisor can be reached ({0}); is libvirtd running, and are the uri settings of backends/libvirt right?"
+        "no hypervisor can be reached ({0}); is libvirtd running, and are the uri settings of the backend right?"
     )]
     NoHypervisor(String),
+    /// The cluster's group can't be joined.
+    #[error("the cluster can't be joined ({0})")]
+    NoCluster(String),
+    /// The system does not give what is needed.
+    #[error("cannot set up the cluster backend: {0}")]
+    System(String),
 }
 
 /// The backend that the configuration chooses. It begins to connect at once.
 ///
 /// # Errors
-/// [`BackendError::NotAvailable`].
+/// [`BackendError::System`].
 pub fn open(settings: &BackendSettings, clock: Clock) -> Result<Arc<dyn Backend>, BackendError> {
     match settings {
         BackendSettings::Libvirt(libvirt) => {
             Ok(Arc::new(LibvirtBackend::new(&libvirt.uris, clock)))
         }
-        BackendSettings::Cpg(_) => Err(BackendError::NotAvailable("cpg")),
+        BackendSettings::Cpg(cpg) => {
+            let libvirt = LibvirtBackend::new(&cpg.uris, clock);
+            let backend = CpgBackend::start(cpg.clone(), libvirt, clock);
+            let backend = backend.map_err(|error| BackendError::System(error.to_string()))?;
+            Ok(Arc::new(backend))
+        }
     }
 }
 
@@ -102,4 +132,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
 
     /// The daemon is ending: nothing that is not started yet is started any more.
     fn shut_down(&self);
+
+    /// The daemon has ended, as far as its peers are concerned: says good-bye to whoever the backend works with. May
+    /// never resolve.
+    fn leave(&self) -> Leaving<'_> {
+        Box::pin(std::future::ready(()))
+    }
 }

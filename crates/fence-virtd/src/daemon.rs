@@ -24,6 +24,9 @@ const DRAIN: Duration = Duration::from_millis(600);
 /// How long the last failures may take to be sent after that.
 const END: Duration = Duration::from_millis(200);
 
+/// How long leaving the cluster may take in the end: corosync may hang.
+const LEAVE: Duration = Duration::from_millis(150);
+
 /// Why the daemon did not start or has ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -36,14 +39,6 @@ pub enum DaemonError {
     /// The process could not be set up.
     #[error("cannot set up the process: {0}")]
     Process(#[from] std::io::Error),
-}
-
-impl DaemonError {
-    /// Whether only another configuration helps.
-    #[must_use]
-    pub const fn is_misconfiguration(&self) -> bool {
-        matches!(self, Self::Backend(BackendError::NotAvailable(_)))
-    }
 }
 
 /// Signals that the daemon listens to.
@@ -159,6 +154,9 @@ async fn end(hub: &Hub) {
     }
     hub.advance(Phase::Ending);
     let _ = timeout(END, hub.idle()).await;
+    if timeout(LEAVE, hub.backend.leave()).await.is_err() {
+        tracing::warn!("the cluster's group could not be left in good order");
+    }
     report(hub);
 }
 

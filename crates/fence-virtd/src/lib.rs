@@ -4,7 +4,9 @@ pub mod backend;
 pub mod background;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
+pub mod corosync;
 pub mod counters;
 pub mod daemon;
 mod descriptor;
@@ -16,6 +18,7 @@ pub mod listener;
 pub mod logging;
 pub mod memory;
 pub mod pid_file;
+pub mod proof;
 #[cfg(test)]
 mod scratch;
 pub mod session;

@@ -137,7 +137,6 @@ fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if error.is_misconfiguration() => refuse(&error.to_string()),
         Ok(Err(error)) => fail(&error.to_string()),
         Err(error) => fail(&format!("the event loop ended: {error}")),
     }

@@ -6,17 +6,15 @@ use std::path::Path;
 
 use fence_proto::{Access, HashAlgorithm, Key};
 
+use super::backends;
 use super::groups;
 use super::key_file::KeyFileError;
 use super::listeners;
-use super::schema::{BACKENDS, CPG, FENCE_VIRTD, LIBVIRT, LISTENERS, ROOT};
+use super::schema::{BACKENDS, FENCE_VIRTD, LISTENERS, ROOT};
 use super::selection::Selection;
-use super::settings::{
-    BackendSettings, CpgSettings, DEFAULT_URI, DaemonSettings, LibvirtSettings, Listener,
-    ListenerSettings, NameMode, Settings,
-};
-use super::tree::{Position, Text, Tree};
-use super::values::{boolean, number, one_of, uri};
+use super::settings::{DaemonSettings, Listener, ListenerSettings, Settings};
+use super::tree::{Position, Tree};
+use super::values::{boolean, number};
 use super::view::{Note, View};
 
 /// Reads a key file; [`super::key_file::read`], or something that touches no files.
@@ -51,7 +49,7 @@ pub fn interpret(tree: &Tree, read_key: KeyReader<'_>) -> Result<(Settings, Vec<
     let root = View::of_items(&ROOT, &tree.items, &mut notes)?;
     let daemon = root.child(&FENCE_VIRTD, &mut notes)?;
     let listeners = root.child(&LISTENERS, &mut notes)?;
-    let backends = root.child(&BACKENDS, &mut notes)?;
+    let sections = root.child(&BACKENDS, &mut notes)?;
 
     let names = daemon.list("listener");
     if names.is_empty() {
@@ -60,7 +58,7 @@ pub fn interpret(tree: &Tree, read_key: KeyReader<'_>) -> Result<(Settings, Vec<
     let backend = daemon.value("backend");
     let backend = backend.ok_or_else(|| unchosen(&daemon, "backend", "libvirt (or cpg)"))?;
     let selection = Selection::of(names, &listeners, &mut notes)?;
-    let backend = backend_settings(backend, &daemon, &backends, &mut notes)?;
+    let backend = backends::settings(backend, &daemon, &sections, &mut notes)?;
     let daemon = daemon_settings(&daemon, &mut notes)?;
     let rules = groups::rules(&root, &selection, &mut notes)?;
     let settings = listeners::settings(&selection, read_key, &mut notes)?;
@@ -125,64 +123,4 @@ fn daemon_settings(daemon: &View<'_>, notes: &mut Vec<Note>) -> Result<DaemonSet
         debug: u8::try_from(debug).unwrap_or(99),
         module_path: module_path.map(|path| path.text.clone()),
     })
-}
-
-#[derive(Clone, Copy)]
-enum BackendKind {
-    Libvirt,
-    Cpg,
-}
-
-fn backend_settings(
-    name: &Text,
-    daemon: &View<'_>,
-    backends: &View<'_>,
-    notes: &mut Vec<Note>,
-) -> Result<BackendSettings, Note> {
-    const KINDS: [(&str, BackendKind); 2] =
-        [("libvirt", BackendKind::Libvirt), ("cpg", BackendKind::Cpg)];
-    let libvirt = backends.child(&LIBVIRT, notes)?;
-    let cpg = backends.child(&CPG, notes)?;
-    let older = daemon.value("name_mode");
-    let general = older.map(name_mode).transpose()?;
-    Ok(match one_of(name, &KINDS)? {
-        BackendKind::Libvirt => BackendSettings::Libvirt(LibvirtSettings {
-            uris: uris(&libvirt, notes)?,
-        }),
-        BackendKind::Cpg => {
-            let own = cpg.value("name_mode").map(name_mode).transpose()?;
-            if let (Some(older), Some(_)) = (older, own)
-                && own != general
-            {
-                let message = "this 'name_mode' yields to the one in section 'cpg'";
-                notes.push(Note::at(older.position, message));
-            }
-            BackendSettings::Cpg(CpgSettings {
-                uris: uris(&cpg, notes)?,
-                name_mode: own.or(general).unwrap_or(NameMode::Name),
-            })
-        }
-    })
-}
-
-fn name_mode(value: &Text) -> Result<NameMode, Note> {
-    one_of(value, &[("name", NameMode::Name), ("uuid", NameMode::Uuid)])
-}
-
-/// `uri`, `uri1`, `uri2`, … by number. Gaps are allowed; the original stops at the first.
-fn uris(section: &View<'_>, notes: &mut Vec<Note>) -> Result<Vec<String>, Note> {
-    let mut uris = Vec::new();
-    for value in section.numbered("uri") {
-        let uri = uri(value)?;
-        if uris.contains(&uri) {
-            let message = "the same URI is given twice: it is used once";
-            notes.push(Note::at(value.position, message));
-        } else {
-            uris.push(uri);
-        }
-    }
-    if uris.is_empty() {
-        uris.push(DEFAULT_URI.to_owned());
-    }
-    Ok(uris)
 }

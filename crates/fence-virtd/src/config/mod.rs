@@ -4,6 +4,7 @@
 //! `.toml`. [`interpret()`] makes settings of the tree, so both grammars have the same keys, the same
 //! checks and the same messages. docs/configuration.md describes every key.
 
+mod backends;
 mod conf;
 mod groups;
 mod interpret;
@@ -31,9 +32,10 @@ use fence_proto::key::KEY_MAX;
 pub use interpret::{KeyReader, Problem, interpret};
 pub use key_file::KeyFileError;
 pub use settings::{
-    Authentication, BackendSettings, CpgSettings, DEFAULT_KEY_FILE, DEFAULT_PORT, DEFAULT_URI,
-    DaemonSettings, LibvirtSettings, Listener, ListenerSettings, MulticastSettings, NameMode,
-    SerialMode, SerialSettings, Settings, TcpSettings, VsockSettings,
+    Authentication, BackendSettings, CpgHost, CpgSettings, DEFAULT_GROUP, DEFAULT_KEY_FILE,
+    DEFAULT_PORT, DEFAULT_REQUEST_TIMEOUT, DEFAULT_URI, DaemonSettings, FenceProof,
+    LibvirtSettings, Listener, ListenerSettings, MulticastSettings, NameMode, SerialMode,
+    SerialSettings, Settings, TcpSettings, UnknownDomain, VsockSettings,
 };
 pub use tree::{
     Assignment, Item, MAX_BYTES, MAX_DEPTH, Position, Section, SyntaxError, Text, Tree, Value,

@@ -121,7 +121,15 @@ pub(super) static LIBVIRT: Schema = Schema {
 /// libvirt on all hosts of a corosync cluster.
 pub(super) static CPG: Schema = Schema {
     name: "cpg",
-    keys: &["name_mode"],
+    keys: &[
+        "name_mode",
+        "group",
+        "request_timeout",
+        "unknown_domain",
+        "fence_proof",
+        "fence_proof_command",
+    ],
+    lists: &["hosts"],
     numbered: Some("uri"),
     ..EMPTY
 };

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+pub use fence_cluster::seam::{NameMode, UnknownDomain};
 use fence_proto::{Access, HashAlgorithm, Key};
 
 /// The key file when none is given.
@@ -14,6 +16,12 @@ pub const DEFAULT_PORT: u16 = 1229;
 
 /// The hypervisor when no URI is given.
 pub const DEFAULT_URI: &str = "qemu:///system";
+
+/// The cluster's group when none is given: the packaged original's.
+pub const DEFAULT_GROUP: &str = "fence-agents";
+
+/// How long a request to the cluster may take when nothing is said: less than the agent's 30 seconds.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -186,15 +194,45 @@ pub struct LibvirtSettings {
 pub struct CpgSettings {
     /// The hypervisors of this host, each once, at least one.
     pub uris: Vec<String>,
-    /// What domains are called in the cluster.
+    /// What the original's messages call a domain.
     pub name_mode: NameMode,
+    /// The closed process group, 1 to 127 bytes.
+    pub group: String,
+    /// A request is decided in this time: 1 to 25 seconds.
+    pub request_timeout: Duration,
+    /// What is said of a domain that nobody has ever heard of.
+    pub unknown_domain: UnknownDomain,
+    /// How it is found out that a host was fenced; none: by what is installed.
+    pub fence_proof: Option<FenceProof>,
+    /// Which of corosync's hosts may run domains; empty for all.
+    pub hosts: Vec<CpgHost>,
 }
 
-/// What the cluster's messages call a domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameMode {
-    /// Its name; the original's default.
-    Name,
-    /// Its UUID.
-    Uuid,
+/// Who proves that a host was fenced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FenceProof {
+    /// The history of pacemaker's fencer.
+    Pacemaker,
+    /// A program, by its absolute path.
+    Command(PathBuf),
+    /// Nobody.
+    None,
+}
+
+/// A host, as corosync's configuration calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CpgHost {
+    /// By its `nodeid`.
+    Id(u32),
+    /// By its `name`, else its address.
+    Name(String),
+}
+
+impl fmt::Display for CpgHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }

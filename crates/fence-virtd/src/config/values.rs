@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use fence_proto::HashAlgorithm;
 
+use super::settings::CpgHost;
 use super::tree::{Shown, Text};
 use super::view::Note;
 
@@ -146,7 +147,30 @@ pub(super) fn interface(value: &Text) -> Result<String, Note> {
     Ok(name.clone())
 }
 
-/// A directory, from the root.
+/// A closed process group's name.
+pub(super) fn cluster_group(value: &Text) -> Result<String, Note> {
+    // CPG_MAX_NAME_LENGTH has a place for the NUL.
+    const LONGEST: usize = 127;
+    if value.text.len() > LONGEST {
+        return Err(not(value, "a group's name of 1 to 127 bytes"));
+    }
+    Ok(value.text.clone())
+}
+
+/// A host by its number in corosync's configuration, or by its name there.
+pub(super) fn cluster_host(value: &Text) -> Result<CpgHost, Note> {
+    let text = &value.text;
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return number(value, 1, u32::MAX).map(CpgHost::Id);
+    }
+    if text.contains(|c: char| c.is_whitespace() || c == ',') {
+        let wanted = "one host's name or nodeid, as in corosync.conf: give 'hosts' once for each";
+        return Err(not(value, wanted));
+    }
+    Ok(CpgHost::Name(text.clone()))
+}
+
+/// A file or directory, from the root.
 pub(super) fn absolute_path(value: &Text) -> Result<PathBuf, Note> {
     let path = PathBuf::from(&value.text);
     if path.is_absolute() {

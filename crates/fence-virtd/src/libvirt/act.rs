@@ -1,7 +1,7 @@
 //! Changing one domain on one hypervisor: what runs on a worker thread, step by step as
 //! [`fence_proto::fencing`] says.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use super::connection::{Fault, Found};
 use super::host::Common;
 use super::lanes::{Place, UnderWay};
 use super::pool::Ticket;
+use super::role;
+use super::watch::Migration;
 use super::worker::Worker;
 use crate::clock::Clock;
 
@@ -30,7 +32,10 @@ const START_AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Change {
     pub uuid: Uuid,
     pub goal: Goal,
-    pub requester: Requester,
+    /// Who lets it be done.
+    pub authority: Authority,
+    /// Reads what brings a transient domain back before it is destroyed.
+    pub keep_definition: bool,
     pub seqno: u32,
     pub start_by: Moment,
     pub deadline: Moment,
@@ -41,6 +46,16 @@ pub(super) struct Change {
     /// The domain's turn. Jobs hold it from their first change to their end: the next order waits
     /// for what was begun, and not for a hypervisor that never answered.
     pub place: Weak<Place>,
+    /// Signs that a copy was migrating when it was destroyed. Looked for in the cluster only.
+    pub migrated: AtomicBool,
+}
+
+/// Who lets a change be made.
+pub(super) enum Authority {
+    /// The groups that apply to who asks.
+    Groups(Requester),
+    /// The cluster: the host that has the agent's session has asked the groups.
+    Cluster,
 }
 
 impl Change {
@@ -67,7 +82,10 @@ impl Change {
     }
 
     fn grant(&self, identity: &DomainIdentity) -> Result<Grant, Denied> {
-        self.requester.check(identity.clone())
+        match &self.authority {
+            Authority::Groups(requester) => requester.check(identity.clone()),
+            Authority::Cluster => Ok(Grant::for_the_cluster(identity.clone())),
+        }
     }
 }
 
@@ -79,6 +97,16 @@ pub(super) struct OffReport {
     pub name: Option<String>,
     /// What brings a transient domain back.
     pub definition: Option<String>,
+}
+
+impl OffReport {
+    /// What brings the domain back, if it is not there while it is off.
+    pub(super) fn transient(self) -> Option<Transient> {
+        Some(Transient {
+            name: self.name?,
+            definition: self.definition?,
+        })
+    }
 }
 
 /// Makes sure that the domain is off on this worker's hypervisor.
@@ -143,6 +171,9 @@ impl OffJob {
                 }
                 let instance = found.instance;
                 let activity = found.copy.activity;
+                if activity == Activity::Off && self.place.is_some() {
+                    note_where_it_went(change, &found);
+                }
                 self.found = Some(found);
                 match activity {
                     Activity::Off => Look::Off,
@@ -170,10 +201,13 @@ impl OffJob {
             return Err(LocalOff::Denied);
         };
         if self.place.is_none() {
-            if change.goal == Goal::Replace {
+            if change.keep_definition {
                 self.definition = read_definition(worker, found);
             }
             self.place = Some(change.begin(ticket).ok_or(LocalOff::NotBegun)?);
+        }
+        if matches!(change.authority, Authority::Cluster) {
+            look_for_migration(change, found, &mut self.definition);
         }
         let destroyed = worker.change(found, |connection| connection.destroy(&grant, found));
         if let Err(fault) = &destroyed {
@@ -190,6 +224,33 @@ impl OffJob {
         let (uri, uuid) = (worker.host.name(), change.uuid);
         let late = change.clock.now() > change.deadline;
         info!(uri, domain, %uuid, seqno = change.seqno, ?proof, late, "the domain is proven off");
+    }
+}
+
+/// The copy is off. If it is so because a migration was completed, it runs elsewhere.
+fn note_where_it_went(change: &Change, found: &Found) {
+    let migrated = (
+        virt_sys::VIR_DOMAIN_SHUTOFF,
+        virt_sys::VIR_DOMAIN_SHUTOFF_MIGRATED,
+    );
+    let state = found
+        .state()
+        .map(|(state, why)| (state, why.unsigned_abs()));
+    if state.is_ok_and(|state| state == migrated) {
+        change.migrated.store(true, Ordering::Release);
+    }
+}
+
+/// A copy that is being migrated may be running elsewhere when it is gone here. Not knowing is a sign, too.
+fn look_for_migration(change: &Change, found: &Found, definition: &mut Option<String>) {
+    match role::ask(&change.common, found) {
+        Some(Migration::None) => {}
+        Some(Migration::Incoming) => {
+            // What would come back never ran here.
+            *definition = None;
+            change.migrated.store(true, Ordering::Release);
+        }
+        Some(Migration::Outgoing) | None => change.migrated.store(true, Ordering::Release),
     }
 }
 
@@ -234,7 +295,7 @@ pub(super) enum Started {
 /// How a domain is started.
 pub(super) enum Start {
     /// For `on`: the order is not begun yet.
-    Ordered(Arc<Ticket>),
+    Ordered(Arc<Ticket>, Option<Transient>),
     /// The second half of a reboot.
     Again {
         /// Who takes it decides: the job, or the one who counts it as failed because it was not
@@ -242,11 +303,31 @@ pub(super) enum Start {
         ticket: Arc<Ticket>,
         /// The domain's turn, held to the end.
         place: Arc<Place>,
-        /// Its name, for the permission.
-        name: String,
-        /// The XML of a transient domain.
-        definition: Option<String>,
+        /// For a domain that is not there while it is off.
+        transient: Option<Transient>,
     },
+}
+
+/// What brings a transient domain back.
+#[derive(Debug, Clone)]
+pub(super) struct Transient {
+    /// Its name, for the permission.
+    pub name: String,
+    /// Its XML.
+    pub definition: String,
+}
+
+impl Start {
+    /// Who takes it decides whether it is begun.
+    pub(super) const fn ticket(&self) -> &Arc<Ticket> {
+        let (Self::Ordered(ticket, _) | Self::Again { ticket, .. }) = self;
+        ticket
+    }
+
+    const fn transient(&self) -> Option<&Transient> {
+        let (Self::Ordered(_, transient) | Self::Again { transient, .. }) = self;
+        transient.as_ref()
+    }
 }
 
 /// Starts the domain on this worker's hypervisor, and makes sure that it is on.
@@ -255,7 +336,7 @@ pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Starte
     let mut starting = Starting {
         created: false,
         place: match how {
-            Start::Ordered(_) => None,
+            Start::Ordered(..) => None,
             Start::Again { place, .. } => Some(Arc::clone(place)),
         },
         under_way: None,
@@ -267,7 +348,7 @@ pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Starte
         };
         let (uri, uuid, seqno) = (worker.host.name(), change.uuid, change.seqno);
         let in_time = match how {
-            Start::Ordered(_) => change.clock.now() < change.deadline,
+            Start::Ordered(..) => change.clock.now() < change.deadline,
             Start::Again { .. } => change.clock.now() < give_up,
         };
         if !fault.is_lost() || !in_time {
@@ -289,7 +370,7 @@ struct Starting {
 impl Starting {
     /// Whether a call that creates may be made: asked right before each.
     fn may_create(&mut self, change: &Change, how: &Start) -> bool {
-        if let (Start::Ordered(ticket), None) = (how, &self.place) {
+        if let (Start::Ordered(ticket, _), None) = (how, &self.place) {
             self.place = change.begin(ticket);
         }
         let Some(place) = &self.place else {
@@ -349,28 +430,24 @@ fn create(
     (how, starting): (&Start, &mut Starting),
     found: Option<&Found>,
 ) -> Result<Result<(), Fault>, Started> {
-    let identity = match (found, how) {
+    let identity = match (found, how.transient()) {
         (Some(found), _) => found.copy.identity.clone(),
-        (None, Start::Again { name, .. }) => DomainIdentity {
-            name: name.clone(),
+        (None, Some(transient)) => DomainIdentity {
+            name: transient.name.clone(),
             uuid: change.uuid,
         },
-        (None, Start::Ordered(_)) => return Ok(Err(gone())),
+        (None, None) => return Ok(Err(gone())),
     };
     let grant = change.grant(&identity).map_err(|_| Started::Denied)?;
     if !starting.may_create(change, how) {
         return Err(Started::NotBegun);
     }
-    Ok(match (found, how) {
+    Ok(match (found, how.transient()) {
         (Some(found), _) => worker.change(found, |connection| connection.create(&grant, found)),
-        (
-            None,
-            Start::Again {
-                definition: Some(xml),
-                ..
-            },
-        ) => worker.change_on_any(|connection| connection.create_transient(&grant, xml)),
-        (None, _) => Err(gone()),
+        (None, Some(Transient { definition, .. })) => {
+            worker.change_on_any(|connection| connection.create_transient(&grant, definition))
+        }
+        (None, None) => Err(gone()),
     })
 }
 

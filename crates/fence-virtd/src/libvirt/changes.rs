@@ -1,5 +1,6 @@
 //! Orders that change a domain: its turn, off on every hypervisor with proof, the start.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, error, warn};
 
 use super::act::{
-    Change, OffReport, START_WITHIN, Start, Started, count_failed_start, make_off, start,
+    Authority, Change, OffReport, START_WITHIN, Start, Started, count_failed_start, make_off, start,
 };
 use super::orders::{MARGIN, Task};
 use super::pool::{Lane, Ticket};
@@ -26,7 +27,7 @@ const START_WAIT: Duration = Duration::from_secs(5);
 
 /// How long after its answer was due an order keeps the domain to itself, when a call of it does
 /// not return.
-const TURN_KEPT: Duration = Duration::from_secs(5);
+pub(super) const TURN_KEPT: Duration = Duration::from_secs(5);
 
 /// Pause between looks whether a start that hangs has come to an end.
 const START_ENDS: Duration = Duration::from_millis(20);
@@ -61,7 +62,8 @@ impl Inner {
             } else {
                 Goal::StayOff
             },
-            requester: task.requester.clone(),
+            authority: Authority::Groups(task.requester.clone()),
+            keep_definition: task.action == Action::Reboot,
             seqno: task.seqno,
             start_by: task.start_by,
             deadline: Moment::from_epoch(due),
@@ -70,34 +72,34 @@ impl Inner {
             cancelled,
             begun: OnceLock::new(),
             place: Arc::downgrade(&place),
+            migrated: AtomicBool::new(false),
         });
         if task.action == Action::On {
             return self.on(&change, &target.name, deadline).await;
         }
         let report = match self.off_for_good(&change, deadline).await {
-            Ok(report) => report,
-            Err(outcome) => return outcome,
+            Ok(acted) => acted,
+            Err(doubt) => return no_success(&change, doubt),
         };
-        if let (Some((host, report)), Action::Reboot) = (report, task.action) {
+        if let (Some((acted, report)), Action::Reboot) = (report, task.action) {
             place.keep_until(Instant::now() + START_WITHIN);
             let how = Start::Again {
                 ticket: Arc::default(),
                 place,
-                name: report.name.unwrap_or_default(),
-                definition: report.definition,
+                transient: report.transient(),
             };
-            self.start_again(&change, host, how, deadline).await;
+            self.start_again(&change, acted.host, how, deadline).await;
         }
         Outcome::Reply(Reply::Success)
     }
 
     /// Off everywhere, with proof, and no start of the domain under way that may undo it: one that
     /// was begun here and has not returned, whose order has lost its turn.
-    async fn off_for_good(
+    pub(super) async fn off_for_good(
         &self,
         change: &Arc<Change>,
         deadline: Instant,
-    ) -> Result<Option<(usize, OffReport)>, Outcome> {
+    ) -> Result<Option<(Acted, OffReport)>, NoProof> {
         let mut acted = None;
         loop {
             // Before the proof: a start that ends during it may have come after a look.
@@ -109,8 +111,7 @@ impl Inner {
             warn!(uuid = %change.uuid, seqno = change.seqno, "a start of the domain has not returned yet; waiting for it");
             while self.lanes.is_starting(change.uuid) {
                 if Instant::now() >= deadline {
-                    error!(uuid = %change.uuid, seqno = change.seqno, "nobody knows whether the domain stays off: a start of it does not return");
-                    return Err(Outcome::Reply(Reply::Failure));
+                    return Err(NoProof::Starting);
                 }
                 sleep(START_ENDS).await;
             }
@@ -122,7 +123,7 @@ impl Inner {
         &self,
         change: &Arc<Change>,
         deadline: Instant,
-    ) -> Result<Option<(usize, OffReport)>, Outcome> {
+    ) -> Result<Option<(Acted, OffReport)>, NoProof> {
         let mut acted: Option<(Acted, OffReport)> = None;
         let mut silent = vec![false; self.hosts.len()];
         for _ in 0..MAX_ROUNDS {
@@ -137,7 +138,7 @@ impl Inner {
                 RoundVerdict::Off { acted: None } => return Ok(None),
                 RoundVerdict::Off { acted: Some(now) } => now,
                 RoundVerdict::Again(now) => now,
-                other => return Err(self.no_success(change, other)),
+                other => return Err(NoProof::Verdict(other)),
             };
             let report = answers.get(now.host).and_then(Answer::got);
             if let Some(report) =
@@ -146,14 +147,14 @@ impl Inner {
                 acted = Some((now, report.clone()));
             }
             if matches!(verdict, RoundVerdict::Off { .. }) {
-                return Ok(acted.map(|(acted, report)| (acted.host, report)));
+                return Ok(acted);
             }
             silent = answers
                 .iter()
                 .map(|answer| answer.got().is_none())
                 .collect();
         }
-        Err(self.no_success(change, RoundVerdict::Failed))
+        Err(NoProof::Verdict(RoundVerdict::Failed))
     }
 
     async fn off_round(
@@ -181,27 +182,6 @@ impl Inner {
             }
         });
         judged.await.unwrap_or((RoundVerdict::Failed, Vec::new()))
-    }
-
-    fn no_success(&self, change: &Change, verdict: RoundVerdict) -> Outcome {
-        let (uuid, seqno) = (change.uuid, change.seqno);
-        match verdict {
-            RoundVerdict::Denied => return Outcome::Reply(Reply::PermissionDenied),
-            RoundVerdict::NotBegun => {
-                if let Some(Err(reason)) = change.begun.get() {
-                    return Outcome::NotStarted(*reason);
-                }
-                error!(%uuid, seqno, "the order's time was over before it could be begun");
-            }
-            RoundVerdict::Doubt(doubt) => {
-                error!(%uuid, seqno, "nobody knows whether the domain is on: {doubt}");
-            }
-            RoundVerdict::Unknown => {
-                error!(%uuid, seqno, "the domain is gone from every hypervisor")
-            }
-            _ => error!(%uuid, seqno, "the domain is not proven off in time"),
-        }
-        Outcome::Reply(Reply::Failure)
     }
 
     /// Starts a domain, on the first hypervisor that has it, unless it is on somewhere.
@@ -245,7 +225,8 @@ impl Inner {
 
     async fn start_ordered(&self, change: &Arc<Change>, host: usize, deadline: Instant) -> Outcome {
         let ticket = Arc::new(Ticket::default());
-        let started = self.submit_start(change, host, Start::Ordered(Arc::clone(&ticket)));
+        let how = Start::Ordered(Arc::clone(&ticket), None);
+        let started = self.submit_start(change, host, how);
         let started = match started {
             Some(receiver) => timeout_at(deadline, receiver)
                 .await
@@ -276,9 +257,7 @@ impl Inner {
     /// a few seconds for it and no longer.
     async fn start_again(&self, change: &Arc<Change>, host: usize, how: Start, deadline: Instant) {
         let begin_by = Instant::now() + START_WITHIN;
-        let ticket = match &how {
-            Start::Ordered(ticket) | Start::Again { ticket, .. } => Arc::clone(ticket),
-        };
+        let ticket = Arc::clone(how.ticket());
         let Some(mut receiver) = self.submit_start(change, host, how) else {
             let why = "its hypervisor takes no calls";
             return count_failed_start(&self.common, change.uuid, change.seqno, why);
@@ -298,7 +277,7 @@ impl Inner {
         });
     }
 
-    fn submit_start(
+    pub(super) fn submit_start(
         &self,
         change: &Arc<Change>,
         host: usize,
@@ -307,8 +286,7 @@ impl Inner {
         let (sender, receiver) = oneshot::channel();
         let change = Arc::clone(change);
         let job = Box::new(move |worker: &mut Worker| {
-            let (Start::Ordered(ticket) | Start::Again { ticket, .. }) = &how;
-            if !ticket.take() {
+            if !how.ticket().take() {
                 return;
             }
             let started = start(worker, &change, &how);
@@ -325,4 +303,39 @@ impl Inner {
         let host = self.hosts.get(host)?;
         host.submit(Lane::Act, job).ok().map(|()| receiver)
     }
+}
+
+/// Why nobody can say that a domain is off for good.
+#[derive(Debug)]
+pub(super) enum NoProof {
+    /// What a round came to.
+    Verdict(RoundVerdict),
+    /// A start of it that was begun before does not return.
+    Starting,
+}
+
+fn no_success(change: &Change, doubt: NoProof) -> Outcome {
+    let (uuid, seqno) = (change.uuid, change.seqno);
+    match doubt {
+        NoProof::Verdict(RoundVerdict::Denied) => {
+            return Outcome::Reply(Reply::PermissionDenied);
+        }
+        NoProof::Verdict(RoundVerdict::NotBegun) => {
+            if let Some(Err(reason)) = change.begun.get() {
+                return Outcome::NotStarted(*reason);
+            }
+            error!(%uuid, seqno, "the order's time was over before it could be begun");
+        }
+        NoProof::Verdict(RoundVerdict::Doubt(doubt)) => {
+            error!(%uuid, seqno, "nobody knows whether the domain is on: {doubt}");
+        }
+        NoProof::Verdict(RoundVerdict::Unknown) => {
+            error!(%uuid, seqno, "the domain is gone from every hypervisor");
+        }
+        NoProof::Verdict(_) => error!(%uuid, seqno, "the domain is not proven off in time"),
+        NoProof::Starting => {
+            error!(%uuid, seqno, "nobody knows whether the domain stays off: a start of it does not return");
+        }
+    }
+    Outcome::Reply(Reply::Failure)
 }

@@ -93,6 +93,19 @@ pub(super) struct Found {
     pub instance: Option<u32>,
 }
 
+impl Found {
+    /// libvirt's handle, for questions.
+    pub(super) const fn handle(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// virDomainState now, and the reason that belongs to it.
+    pub(super) fn state(&self) -> Result<(u32, i32), Fault> {
+        let state = self.domain.get_state();
+        state.map_err(|error| self.connection.fault(&error))
+    }
+}
+
 /// libvirt's handles behind a list.
 #[derive(Debug)]
 pub(super) struct Handles(Vec<Domain>);
@@ -156,18 +169,18 @@ impl Connection {
     }
 
     /// The domains that a request may mean: by name, and by UUID if the text has the form of one.
-    pub(super) fn find(self: &Arc<Self>, text: &DomainRef) -> Result<Vec<DomainCopy>, Fault> {
-        let mut copies = Vec::with_capacity(1);
+    pub(super) fn find(self: &Arc<Self>, text: &DomainRef) -> Result<Vec<Found>, Fault> {
+        let mut all = Vec::with_capacity(1);
         if let Some(uuid) = text.as_uuid() {
-            copies.extend(self.look(uuid)?.map(|found| found.copy));
+            all.extend(self.look(uuid)?);
         }
         if text.is_empty() {
-            return Ok(copies);
+            return Ok(all);
         }
         let by_name = Domain::lookup_by_name(&self.connect, text.as_str());
-        let by_name = self.describe(by_name)?.map(|found| found.copy);
-        copies.extend(by_name.filter(|copy| !copies.contains(copy)));
-        Ok(copies)
+        let by_name = self.describe(by_name)?;
+        all.extend(by_name.filter(|found| !all.iter().any(|known| known.copy == found.copy)));
+        Ok(all)
     }
 
     /// The domain with this UUID, asked anew.

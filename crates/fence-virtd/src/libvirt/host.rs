@@ -1,6 +1,6 @@
 //! One configured hypervisor: its connections, its threads, and whether it can be reached.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,6 +77,8 @@ pub(super) struct Common {
     /// Whether there is more than one hypervisor, so that sightings matter.
     pub several: bool,
     pub clock: Clock,
+    /// Threads that ask domains for their migration.
+    pub helpers: Arc<AtomicUsize>,
 }
 
 impl Common {

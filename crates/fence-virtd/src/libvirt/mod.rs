@@ -23,10 +23,12 @@ mod ffi;
 mod guests;
 mod host;
 mod inventory;
+pub mod jobs;
 mod lanes;
 mod orders;
 mod pool;
 mod questions;
+mod role;
 mod survey;
 pub mod watch;
 mod worker;
@@ -110,6 +112,7 @@ impl LibvirtBackend {
             closed: AtomicBool::new(false),
             several: uris.len() > 1,
             clock,
+            helpers: Arc::default(),
         });
         let hosts = uris.iter().enumerate();
         let hosts = hosts.map(|(index, uri)| Host::start(index, uri, &common));

@@ -141,7 +141,8 @@ impl Inner {
             let found = worker.ask(|connection| connection.find(&text));
             let common = &worker.host.common;
             report(match found {
-                Ok(copies) => {
+                Ok(found) => {
+                    let copies: Vec<_> = found.into_iter().map(|found| found.copy).collect();
                     if common.several {
                         let mut sightings = common.sightings();
                         for copy in &copies {

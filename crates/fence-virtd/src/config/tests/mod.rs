@@ -1,6 +1,7 @@
 //! What must hold for whole configurations, in either grammar.
 
 mod authentication;
+mod cluster;
 mod documents;
 mod loading;
 mod properties;

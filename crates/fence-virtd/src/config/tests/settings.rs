@@ -292,7 +292,9 @@ fn cpg_prefers_its_own_name_mode() {
         );
         let (settings, notes) = read(&text, Form::Conf).unwrap();
         match settings.backend {
-            BackendSettings::Cpg(CpgSettings { uris, name_mode }) => {
+            BackendSettings::Cpg(CpgSettings {
+                uris, name_mode, ..
+            }) => {
                 assert_eq!(uris, ["x"]);
                 (name_mode, notes.len())
             }

@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Waker};
 
 use fence_proto::Reason;
 use fence_proto::fencing::Goal;
 
-use super::super::act::{Change, Start, Started, count_failed_start, start};
+use super::super::act::{Authority, Change, Start, Started, count_failed_start, start};
 use super::super::lanes::Place;
 use super::*;
 
@@ -150,7 +151,8 @@ fn change(rig: &Rig, uuid: Uuid, place: &Arc<Place>) -> Change {
     Change {
         uuid,
         goal: Goal::Replace,
-        requester: Requester::new(Source::Cid(3), Arc::clone(&rig.access)),
+        authority: Authority::Groups(Requester::new(Source::Cid(3), Arc::clone(&rig.access))),
+        keep_definition: false,
         seqno: 1,
         start_by: rig.clock.now(),
         deadline: rig.clock.now(),
@@ -159,6 +161,7 @@ fn change(rig: &Rig, uuid: Uuid, place: &Arc<Place>) -> Change {
         cancelled: CancelFlag::new(),
         begun: OnceLock::new(),
         place: Arc::downgrade(place),
+        migrated: AtomicBool::new(false),
     }
 }
 
@@ -198,8 +201,7 @@ async fn second_half_of_a_reboot_that_lost_its_turn_is_never_begun() {
     let how = Start::Again {
         ticket: Arc::default(),
         place,
-        name: "b".to_owned(),
-        definition: None,
+        transient: None,
     };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let job = move |worker: &mut super::super::worker::Worker| {
@@ -246,8 +248,7 @@ async fn failed_start_after_a_fence_is_counted() {
     let how = Start::Again {
         ticket: Arc::default(),
         place,
-        name: "gone".to_owned(),
-        definition: None,
+        transient: None,
     };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let job = move |worker: &mut super::super::worker::Worker| {

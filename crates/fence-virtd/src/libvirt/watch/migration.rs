@@ -127,7 +127,7 @@ impl Roles {
 }
 
 /// As far as the state shows it; `None` where only the job tells.
-pub(super) const fn by_state(state: u32, reason: i32) -> Option<Migration> {
+pub(in super::super) const fn by_state(state: u32, reason: i32) -> Option<Migration> {
     match (state, reason.unsigned_abs()) {
         // The source is paused for good when the destination runs.
         (
@@ -146,7 +146,7 @@ pub(super) const fn by_state(state: u32, reason: i32) -> Option<Migration> {
 
 /// What to take it for while the job is not known. One that is paused by a migration is the source only for
 /// moments, and the destination for as long as it lasts.
-pub(super) const fn presumed(state: u32) -> Migration {
+pub(in super::super) const fn presumed(state: u32) -> Migration {
     if state == virt_sys::VIR_DOMAIN_PAUSED {
         Migration::Incoming
     } else {
@@ -260,13 +260,16 @@ impl Shared {
     }
 }
 
-/// `None` if the job does not tell.
-fn by_job(domain: &Domain) -> Result<Option<Migration>, Error> {
+/// As libvirt says now; `None` if the domain is off. The call waits as [`job_operation`] does.
+pub(in super::super) fn by_job(domain: &Domain) -> Result<Option<Migration>, Error> {
     match job_operation(domain) {
         Ok(Some(virt_sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)) => Ok(Some(Migration::Outgoing)),
         Ok(Some(virt_sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)) => Ok(Some(Migration::Incoming)),
         // Paused by a migration that nobody carries on: whoever knows better may resume it.
-        Ok(_) => Ok(Some(presumed(domain.get_state()?.0))),
+        Ok(_) => {
+            let (state, reason) = domain.get_state()?;
+            Ok(Some(by_state(state, reason).unwrap_or(presumed(state))))
+        }
         // "Migration statistics are available only on the source host": what the destination answers. One
         // that is off by now answers the same.
         Err(error) if error.code() == ErrorNumber::OperationInvalid => {

@@ -12,7 +12,7 @@
 
 mod describe;
 mod mailbox;
-mod migration;
+pub(super) mod migration;
 mod supervisor;
 mod worker;
 

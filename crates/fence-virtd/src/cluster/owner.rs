@@ -1,0 +1,464 @@
+//! The task that holds the cluster's core.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fence_cluster::Cluster;
+use fence_cluster::seam::{
+    Config, Event, JobId, Level, MemberId, NodeId, Now, Outcome, Output, Proof, Request, Ticket,
+    WallTime,
+};
+use fence_proto::host::Answer;
+use fence_proto::{Action, DomainRef};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use super::inventory::{Inventory, News};
+use super::{Command, Facts};
+use crate::clock::Clock;
+use crate::config::{CpgHost, CpgSettings};
+use crate::corosync::{Corosync, Happening};
+use crate::libvirt::jobs::Jobs;
+use crate::proof::Prover;
+use crate::sync::lock;
+
+/// How long the core's time waits for everything that corosync has for us: a look ahead before something is
+/// begun. A corosync that hangs must not hold up answers.
+const LOOK_AHEAD: Duration = Duration::from_millis(500);
+
+/// How often what was counted is put where others can see it.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// The core's notes that are logged in a second.
+const NOTES_PER_SECOND: u32 = 50;
+
+/// What a task of ours has brought.
+enum Brought {
+    Done(JobId, Outcome),
+    Proof {
+        node: NodeId,
+        since: WallTime,
+        proof: Proof,
+    },
+}
+
+/// An order whose answer is due.
+struct Waiting {
+    reply: oneshot::Sender<Answer>,
+    action: Action,
+    domain: DomainRef,
+}
+
+/// A look ahead: until this barrier has come, or this moment.
+struct LookAhead {
+    barrier: u64,
+    until: Instant,
+}
+
+/// The owner.
+pub(super) struct Owner {
+    settings: CpgSettings,
+    clock: Clock,
+    corosync: Corosync,
+    commands: mpsc::Receiver<Command>,
+    jobs: Arc<Jobs>,
+    prover: Arc<Prover>,
+    facts: Arc<Facts>,
+    brought: mpsc::UnboundedReceiver<Brought>,
+    bringer: mpsc::UnboundedSender<Brought>,
+    /// From the first time that the group is joined.
+    core: Option<Core>,
+    connected: bool,
+    waiting: HashMap<Ticket, Waiting>,
+    look_ahead: Option<LookAhead>,
+    notes: Allowance,
+    reported: Instant,
+    /// Configured hosts that corosync does not know, as last said.
+    unknown_hosts: BTreeSet<String>,
+    members: usize,
+    quorate: bool,
+    status: String,
+    outputs: Vec<Output>,
+}
+
+/// The core and what it gets its host's domains from.
+struct Core {
+    node: NodeId,
+    cluster: Cluster,
+    inventory: Inventory,
+}
+
+impl Owner {
+    pub(super) fn new(
+        (settings, clock): (CpgSettings, Clock),
+        (corosync, commands): (Corosync, mpsc::Receiver<Command>),
+        jobs: Jobs,
+        prover: Prover,
+        facts: Arc<Facts>,
+    ) -> Self {
+        let (bringer, brought) = mpsc::unbounded_channel();
+        Self {
+            settings,
+            clock,
+            corosync,
+            commands,
+            jobs: Arc::new(jobs),
+            prover: Arc::new(prover),
+            facts,
+            brought,
+            bringer,
+            core: None,
+            connected: false,
+            waiting: HashMap::new(),
+            look_ahead: None,
+            notes: Allowance::new(),
+            reported: Instant::now(),
+            unknown_hosts: BTreeSet::new(),
+            members: 0,
+            quorate: false,
+            status: String::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Until the group is left for good or the backend is gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            let due = self.due();
+            let news = async {
+                match &mut self.core {
+                    Some(core) => core.inventory.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                happening = self.corosync.next() => self.happened(happening),
+                news = news => self.heard(news),
+                Some(brought) = self.brought.recv() => self.take(brought),
+                command = self.commands.recv() => match command {
+                    Some(Command::Leave(left)) => {
+                        self.corosync.leave().await;
+                        let _ = left.send(());
+                        return;
+                    }
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                () = at(due) => self.tick(),
+            }
+            self.report();
+        }
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        let wall = wall.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+        Now {
+            moment: self.clock.now(),
+            wall: WallTime(wall),
+        }
+    }
+
+    /// When to come back if nothing happens.
+    fn due(&self) -> Option<Instant> {
+        if let Some(look_ahead) = &self.look_ahead {
+            return Some(look_ahead.until);
+        }
+        let deadline = self.core.as_ref()?.cluster.deadline()?;
+        Some(Instant::from_std(self.clock.instant(deadline)))
+    }
+
+    /// The core's time has come. Before it may act on that it gets everything that corosync has for us, so that
+    /// a word that calls something off is heard first, above all by a daemon that was stopped and goes on.
+    fn tick(&mut self) {
+        if self.connected && self.look_ahead.is_none() {
+            self.look_ahead = Some(LookAhead {
+                barrier: self.corosync.barrier(),
+                until: Instant::now() + LOOK_AHEAD,
+            });
+            return;
+        }
+        self.look_ahead = None;
+        self.feed(Event::Tick);
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        match happening {
+            Happening::Connected { node } => self.join(node),
+            Happening::Disconnected(_) => {
+                self.connected = false;
+                self.look_ahead = None;
+                self.members = 0;
+                self.feed(Event::Disconnected);
+            }
+            Happening::Membership { members, left } => {
+                self.members = members.len();
+                for (member, why) in &left {
+                    info!(%member, ?why, "left the cluster's group");
+                }
+                self.feed(Event::Membership { members, left });
+            }
+            Happening::Delivered { from, bytes } => self.feed(Event::Delivered {
+                from,
+                bytes: &bytes,
+            }),
+            Happening::Quorum(quorate) => {
+                self.quorate = quorate;
+                self.feed(Event::Quorum(quorate));
+            }
+            Happening::Hosts(hosts) => {
+                let hosts = self.of_interest(hosts);
+                self.feed(Event::Hosts(hosts));
+            }
+            Happening::Barrier(barrier) => {
+                let awaited = self.look_ahead.as_ref();
+                if awaited.is_some_and(|awaited| awaited.barrier == barrier) {
+                    self.tick();
+                }
+            }
+        }
+        self.tell_status();
+    }
+
+    /// The group is joined, for the first time or again.
+    fn join(&mut self, node: NodeId) {
+        self.connected = true;
+        match &self.core {
+            Some(core) if core.node == node => return,
+            Some(core) => {
+                error!(before = %core.node, now = %node, "corosync's id of this host has changed: orders under way fail, everything is learnt anew");
+                // Whoever waits gets a failure.
+                self.waiting.clear();
+            }
+            None => {}
+        }
+        let me = MemberId {
+            node,
+            pid: std::process::id(),
+        };
+        let config = Config {
+            me,
+            request_timeout: self.settings.request_timeout,
+            unknown: self.settings.unknown_domain,
+            name_mode: self.settings.name_mode,
+            proofs: self.prover.is_possible(),
+        };
+        self.core = Some(Core {
+            node,
+            cluster: Cluster::new(config, self.now()),
+            inventory: Inventory::watch(self.jobs.backend()),
+        });
+    }
+
+    /// Those of corosync's hosts that may run domains.
+    fn of_interest(&mut self, hosts: Vec<(NodeId, String)>) -> Vec<(NodeId, String)> {
+        let wanted = &self.settings.hosts;
+        let is = |host: &CpgHost, (id, name): &(NodeId, String)| match host {
+            CpgHost::Id(wanted) => NodeId(*wanted) == *id,
+            CpgHost::Name(wanted) => wanted.eq_ignore_ascii_case(name),
+        };
+        let unknown = wanted
+            .iter()
+            .filter(|host| !hosts.iter().any(|known| is(host, known)));
+        let unknown: BTreeSet<_> = unknown.map(ToString::to_string).collect();
+        for host in unknown.difference(&self.unknown_hosts) {
+            warn!(
+                host,
+                "'hosts' names a host that is not in corosync's nodelist: correct it in fence_virt.conf or add the node in corosync.conf"
+            );
+        }
+        self.unknown_hosts = unknown;
+        if hosts.is_empty() {
+            warn!(
+                "corosync has no nodelist, so a host that was never seen is not missed: add one to corosync.conf"
+            );
+        }
+        let counts = |known: &(NodeId, String)| {
+            self.settings.hosts.is_empty() || self.settings.hosts.iter().any(|it| is(it, known))
+        };
+        hosts.into_iter().filter(counts).collect()
+    }
+
+    fn heard(&mut self, news: News) {
+        match news {
+            News::Inventory(domains) => {
+                debug!(domains = domains.len(), "this host's domains are known");
+                self.feed(Event::Inventory(domains));
+            }
+            News::Changed(domain) => self.feed(Event::Changed(domain)),
+            News::Gone(uuid) => self.feed(Event::Gone(uuid)),
+            News::Lost => self.feed(Event::InventoryLost),
+        }
+    }
+
+    fn take(&mut self, brought: Brought) {
+        match brought {
+            Brought::Done(job, outcome) => {
+                debug!(job = job.0, ?outcome, "a job is done");
+                self.feed(Event::Done(job, outcome));
+            }
+            Brought::Proof { node, since, proof } => {
+                self.feed(Event::Proof { node, since, proof });
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Request {
+                ticket,
+                request,
+                reply,
+            } => self.request(ticket, request, reply),
+            Command::Abandoned(ticket) => self.feed(Event::Abandoned(ticket)),
+            Command::Leave(_) => {}
+        }
+    }
+
+    fn request(&mut self, ticket: Ticket, request: Request, reply: oneshot::Sender<Answer>) {
+        let waiting = Waiting {
+            reply,
+            action: request.action,
+            domain: request.domain.clone(),
+        };
+        // Dropped if there is no core: a failure.
+        if self.core.is_some() {
+            self.waiting.insert(ticket, waiting);
+            self.feed(Event::Request(ticket, request));
+        }
+    }
+
+    fn feed(&mut self, event: Event<'_>) {
+        let now = self.now();
+        let Some(core) = &mut self.core else { return };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        core.cluster.handle(now, event, &mut outputs);
+        for output in outputs.drain(..) {
+            self.perform(output);
+        }
+        self.outputs = outputs;
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send(bytes) => self.corosync.send(bytes),
+            Output::Do(id, job) => {
+                debug!(job = id.0, ?job, "a job is given");
+                let (jobs, bringer) = (Arc::clone(&self.jobs), self.bringer.clone());
+                tokio::spawn(async move {
+                    let outcome = jobs.execute(job).await;
+                    // Without the owner nobody wants it.
+                    let _ = bringer.send(Brought::Done(id, outcome));
+                });
+            }
+            Output::AskProof { node, name, since } => {
+                let (prover, bringer) = (Arc::clone(&self.prover), self.bringer.clone());
+                tokio::spawn(async move {
+                    let proof = prover.ask(node, name.as_deref(), since).await;
+                    let _ = bringer.send(Brought::Proof { node, since, proof });
+                });
+            }
+            Output::Reply(ticket, answer, why) => self.reply(ticket, answer, why),
+            Output::Note(level, text) => self.note(level, &text),
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, answer: Answer, why: Option<String>) {
+        let Some(waiting) = self.waiting.remove(&ticket) else {
+            return;
+        };
+        if let Some(why) = why {
+            let (action, domain) = (waiting.action, &waiting.domain);
+            if matches!(&answer, Answer::Reply(fence_proto::Reply::Success)) {
+                info!(%action, ?domain, "{why}");
+            } else {
+                warn!(%action, ?domain, ?answer, "{why}");
+            }
+        }
+        // The requester may be gone.
+        let _ = waiting.reply.send(answer);
+    }
+
+    fn note(&mut self, level: Level, text: &str) {
+        let Some(missed) = self.notes.allow() else {
+            return;
+        };
+        if missed > 0 {
+            warn!(missed, "lines about the cluster were not logged");
+        }
+        match level {
+            Level::Warn => warn!("{text}"),
+            Level::Info => info!("{text}"),
+            Level::Debug => debug!("{text}"),
+        }
+    }
+
+    /// Who is there, for the log and the counters.
+    fn tell_status(&mut self) {
+        let quorum = if self.quorate { "quorum" } else { "no quorum" };
+        let status = match (self.connected, self.members) {
+            (false, _) => "not joined".to_owned(),
+            // Nothing is known yet.
+            (true, 0) => return,
+            (true, 1) => format!("1 member, {quorum}"),
+            (true, members) => format!("{members} members, {quorum}"),
+        };
+        if status != self.status {
+            info!("cluster: {status}");
+            self.status = status;
+        }
+    }
+
+    fn report(&mut self) {
+        if self.reported.elapsed() < REPORT {
+            return;
+        }
+        self.reported = Instant::now();
+        let core = self.core.as_ref().map(|core| core.cluster.summary());
+        let summary = format!("cluster={:?} {}", self.status, core.unwrap_or_default());
+        *lock(&self.facts.summary) = summary;
+    }
+}
+
+/// Resolves then, or never.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// So many lines in a second.
+struct Allowance {
+    since: Instant,
+    used: u32,
+    missed: u32,
+}
+
+impl Allowance {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            used: 0,
+            missed: 0,
+        }
+    }
+
+    /// Whether one more is allowed, and how many were not since the last one.
+    fn allow(&mut self) -> Option<u32> {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            self.since = Instant::now();
+            self.used = 0;
+        }
+        if self.used >= NOTES_PER_SECOND {
+            self.missed = self.missed.saturating_add(1);
+            return None;
+        }
+        self.used += 1;
+        Some(std::mem::take(&mut self.missed))
+    }
+}

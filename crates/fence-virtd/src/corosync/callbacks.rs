@@ -1,0 +1,93 @@
+//! What libcpg and libquorum call while their events are dispatched.
+//!
+//! `rust-corosync` calls bare functions, under a lock of the whole process. So they do nothing but put the
+//! event down where the thread that dispatches finds it: callbacks run on that thread and no other.
+
+use std::cell::RefCell;
+
+use fence_cluster::seam::{LeaveReason, MemberId, NodeId};
+use rust_corosync::{cpg, quorum};
+
+use super::Happening;
+
+thread_local! {
+    static INBOX: RefCell<Vec<Happening>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What was put down on this thread since the last time.
+pub(super) fn take() -> Vec<Happening> {
+    INBOX.with_borrow_mut(std::mem::take)
+}
+
+fn put(happening: Happening) {
+    INBOX.with_borrow_mut(|inbox| inbox.push(happening));
+}
+
+/// What libcpg is to call.
+pub(super) const CPG: cpg::ModelData = cpg::ModelData::ModelV1(cpg::Model1Data {
+    flags: cpg::Model1Flags::None,
+    deliver_fn: Some(delivered),
+    confchg_fn: Some(membership_changed),
+    totem_confchg_fn: None,
+});
+
+/// What libquorum is to call.
+pub(super) const QUORUM: quorum::ModelData = quorum::ModelData::ModelV1(quorum::Model1Data {
+    flags: quorum::Model1Flags::None,
+    quorum_notification_fn: Some(quorum_changed),
+    nodelist_notification_fn: None,
+});
+
+#[expect(clippy::too_many_arguments, reason = "rust-corosync demands it")]
+fn delivered(
+    _: &cpg::Handle,
+    _group: String,
+    node: rust_corosync::NodeId,
+    pid: u32,
+    message: &[u8],
+    _length: usize,
+) {
+    put(Happening::Delivered {
+        from: member(node, pid),
+        bytes: message.to_vec(),
+    });
+}
+
+fn membership_changed(
+    _: &cpg::Handle,
+    _group: &str,
+    members: Vec<cpg::Address>,
+    left: Vec<cpg::Address>,
+    _joined: Vec<cpg::Address>,
+) {
+    let members = members.iter().map(|it| member(it.nodeid, it.pid)).collect();
+    let left = left.iter().map(|it| {
+        let why = match it.reason {
+            cpg::Reason::Leave => LeaveReason::Left,
+            cpg::Reason::ProcDown => LeaveReason::ProcessDown,
+            // Whatever else: the worst of the three.
+            _ => LeaveReason::NodeDown,
+        };
+        (member(it.nodeid, it.pid), why)
+    });
+    put(Happening::Membership {
+        members,
+        left: left.collect(),
+    });
+}
+
+fn quorum_changed(
+    _: &quorum::Handle,
+    quorate: bool,
+    _: quorum::RingId,
+    _: Vec<rust_corosync::NodeId>,
+) {
+    put(Happening::Quorum(quorate));
+}
+
+fn member(node: rust_corosync::NodeId, pid: u32) -> MemberId {
+    MemberId {
+        node: NodeId(node.into()),
+        pid,
+    }
+}
