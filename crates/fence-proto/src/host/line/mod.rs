@@ -29,7 +29,7 @@ use super::policy::Timing;
 use super::replay::RequestKey;
 use crate::access::{Access, Requester, Source};
 use crate::action::Action;
-use crate::domain::{DomainRef, Uuid};
+use crate::domain::{DomainIdentity, DomainRef, Uuid};
 use crate::frame::RequestId;
 use crate::order::Order;
 use crate::reason::Reason;
@@ -169,6 +169,17 @@ impl Line {
             next: 0,
             over: false,
         }
+    }
+
+    /// The same, of a domain whose name is known too: groups may go by it.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        if let Source::Domain(uuid) = self.requester.source() {
+            let name = name.to_owned();
+            let guest = DomainIdentity { name, uuid };
+            self.requester = self.requester.with_guest(guest);
+        }
+        self
     }
 
     /// Whom requests of this line come from.

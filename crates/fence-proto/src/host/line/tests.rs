@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::{Group, GroupMember};
+use crate::access::{Group, GroupMember, GroupSource};
 use crate::domain::Uuid;
 use crate::host_list::{ENTRY_LEN, Entry};
 use crate::serial::{RESPONSE_LEN, TAG_LEN};
@@ -204,6 +204,24 @@ fn source_in_no_group_is_denied_without_an_order() {
     assert_eq!(executed(&line.bytes(0, &request(Action::List, 1))), [1]);
     let mut line = Watched::with(Access::groups(vec![group(GUEST)]));
     assert_eq!(executed(&line.bytes(0, &request(Action::Off, 1))), [1]);
+}
+
+#[test]
+fn source_may_be_in_a_group_by_its_name() {
+    let by_name = |name| {
+        let named = Group {
+            members: vec![GroupMember::parse("vm")],
+            sources: vec![GroupSource::Guest(GroupMember::parse(name))],
+            ..Group::default()
+        };
+        let access = Arc::new(Access::groups(vec![named]));
+        let line = Line::new(GUEST, access, Timing::default(), at(0));
+        let mut line = Watched(line.called("manager"));
+        line.event(0, Event::Connected);
+        executed(&line.bytes(0, &request(Action::Off, 1))).len()
+    };
+    assert_eq!(by_name("Manager"), 1);
+    assert_eq!(by_name("other"), 0);
 }
 
 #[test]

@@ -90,22 +90,39 @@ fn the_samples_show_and_the_page_explains_every_key() {
     });
 }
 
+/// The examples of a page, each with its grammar.
+fn examples(page: &'static str) -> Vec<(Form, &'static str)> {
+    let blocks = page.split("```").skip(1).step_by(2);
+    let example = |block: &'static str| {
+        let (language, text) = block.split_once('\n').unwrap();
+        match language {
+            "conf" => Some((Form::Conf, text)),
+            "toml" => Some((Form::Toml, text)),
+            _ => None,
+        }
+    };
+    blocks.filter_map(example).collect()
+}
+
 #[test]
 fn the_examples_of_the_page_are_valid() {
-    let mut examples = 0;
-    let mut rest = PAGE;
-    while let Some((_, after)) = rest.split_once("```") {
-        let (block, behind) = after.split_once("```").unwrap();
-        rest = behind;
-        let (language, text) = block.split_once('\n').unwrap();
-        let form = match language {
-            "conf" => Form::Conf,
-            "toml" => Form::Toml,
-            _ => continue,
-        };
-        let (_, notes) = read(text, form).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let examples = examples(PAGE);
+    for (form, text) in &examples {
+        let (_, notes) = read(text, *form).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert!(notes.is_empty(), "{notes:?}: {text}");
-        examples += 1;
     }
-    assert!(examples >= 6, "{examples}");
+    assert!(examples.len() >= 6, "{}", examples.len());
+}
+
+#[test]
+fn an_example_that_is_given_in_both_grammars_means_the_same() {
+    for title in ["## A complete example", "## Several listeners"] {
+        let (_, section) = PAGE.split_once(title).unwrap();
+        let [(_, conf), (_, toml)] = examples(section)[..2] else {
+            panic!("{title}")
+        };
+        let (conf, _) = read(conf, Form::Conf).unwrap();
+        let (toml, _) = read(toml, Form::Toml).unwrap();
+        assert_eq!(format!("{conf:?}"), format!("{toml:?}"), "{title}");
+    }
 }

@@ -6,6 +6,7 @@ mod documents;
 mod loading;
 mod properties;
 mod settings;
+mod several;
 
 use std::path::Path;
 

@@ -119,7 +119,8 @@ impl Line {
     ) -> Box<Self> {
         let policy = gate.policy();
         let (access, timing) = (Arc::clone(policy.access()), *policy.timing());
-        let core = host::Line::new(doorstep.line.domain, access, timing, gate.hub.clock.now());
+        let domain = doorstep.line.domain;
+        let core = host::Line::new(domain, access, timing, gate.hub.clock.now()).called(&guest);
         let now = Instant::now();
         Box::new(Self {
             gate,
