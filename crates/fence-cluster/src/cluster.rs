@@ -51,6 +51,10 @@ pub struct Cluster {
     /// The number of the next request.
     pub(crate) next_number: u64,
     pub(crate) digest_due: Moment,
+    /// The number of the last request to members that run the original, and how many requests of
+    /// that kind were delivered.
+    pub(crate) original_seqno: u32,
+    pub(crate) original_requests: u64,
     /// When a message of this member's own last came back: until then everybody's did.
     pub(crate) echoed: Moment,
     /// When the last event was handled.
@@ -98,6 +102,8 @@ impl Cluster {
             cases: BTreeMap::new(),
             next_number: 1,
             digest_due: now.moment + DIGEST,
+            original_seqno: 0,
+            original_requests: 0,
             echoed: now.moment,
             last: now.moment,
             attention: Attention::default(),

@@ -138,13 +138,14 @@ impl Hash for Cluster {
         (&self.jobs, &self.kept, &self.cases).hash(state);
         (self.next_number, self.digest_due, self.last).hash(state);
         (self.alone, self.echoed).hash(state);
+        (self.original_seqno, self.original_requests).hash(state);
     }
 }
 
 impl Hash for Case {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let request = &self.request;
-        (self.ticket, request.action, &request.domain).hash(state);
+        (&self.origin, request.action, &request.domain).hash(state);
         request.requester.source().hash(state);
         (request.start_by, request.answer_by).hash(state);
         (self.arrived, self.close_at, self.decide_by).hash(state);

@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     /// A departed host is back, and its libvirt says what it has: that ends the memory of it.
-    fn settle_memory(&mut self, cx: &mut Cx<'_>, from: MemberId) {
+    pub(crate) fn settle_memory(&mut self, cx: &mut Cx<'_>, from: MemberId) {
         let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.is_whole()) else {
             return;
         };
@@ -369,6 +369,7 @@ impl Cluster {
             at(peer.mute_at());
             at(peer.asked.unwrap_or(peer.joined) + ASK_AGAIN);
         }
+        self.times_of_originals(at);
         for fetch in self.fetches.values() {
             if let Some(asked) = fetch.asked {
                 at(asked + ASK_AGAIN);

@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::Memory;
 use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
-use crate::peers::{Peer, Phase};
+use crate::peers::{Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
 use crate::wire::message::{Mention, Message};
@@ -78,6 +78,9 @@ impl Cluster {
             self.member_has_left(*member);
         }
         self.fetches.retain(|_, fetch| !fetch.holders.is_empty());
+        if !gone.is_empty() {
+            self.tell_memories(cx);
+        }
     }
 
     fn remember_peer(
@@ -96,13 +99,14 @@ impl Cluster {
         let older = self.memories.remove(&node);
         // It may have stood still, and have got something, before it departed.
         let stood_still = self.echoed.since(peer.heard) > SILENT;
+        let ours = matches!(peer.kind, Kind::Ours);
         let shutting_down = peer.phase == Phase::ShuttingDown;
         let mut memory = peer.into_memory(reason, older);
         // Without quorum others may have it, and give the host whatever they like.
         // Without quorum others may have it, and give the host whatever they like; a host that is up
         // without its daemon may be given something, too.
         let goes_on = reason != LeaveReason::NodeDown && !shutting_down;
-        memory.whole &= self.quorum && self.connected && !stood_still && !goes_on;
+        memory.whole &= self.quorum && self.connected && !stood_still && !goes_on && ours;
         memory.shutting_down = shutting_down;
         memory.down = self.is_down(node);
         self.remember_starts(member, &mut memory);

@@ -3,7 +3,7 @@
 use fence_proto::host::Answer;
 use fence_proto::{Action, Moment, Reply};
 
-use super::state::{Case, End, Ended, Stage};
+use super::state::{Case, End, Ended, Origin, Stage};
 use super::{Step, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -58,7 +58,15 @@ impl Cluster {
                 return false;
             }
         }
-        cx.out.push(Output::Reply(case.ticket, end.answer, end.why));
+        match &case.origin {
+            Origin::Agent(ticket) => cx.out.push(Output::Reply(*ticket, end.answer, end.why)),
+            Origin::Original(question) => {
+                if let Some(why) = end.why {
+                    cx.info(format!("answer about \"{}\": {why}", question.domain));
+                }
+                self.answer_original(cx, question, &end.answer);
+            }
+        }
         true
     }
 

@@ -13,7 +13,7 @@ mod start;
 mod state;
 mod views;
 
-pub(crate) use state::{Case, End, Stage};
+pub(crate) use state::{Case, End, Origin, Stage};
 
 use fence_proto::host::Answer;
 use fence_proto::{Action, Moment, Reason as Dropped, Reply};
@@ -94,17 +94,21 @@ impl Cluster {
             let why = "too many requests are under way on this host";
             cx.out.push(refuse(Reply::Failure, why));
         } else {
-            let case = Case::new(cx.now, ticket, request, self.config.request_timeout);
-            self.cases.insert(self.next_number, case);
-            self.attention.touched.insert(self.next_number);
-            self.next_number = self.next_number.saturating_add(1);
+            self.take_case(cx, Origin::Agent(ticket), request);
         }
+    }
+
+    pub(crate) fn take_case(&mut self, cx: &Cx<'_>, origin: Origin, request: Request) {
+        let case = Case::new(cx.now, origin, request, self.config.request_timeout);
+        self.cases.insert(self.next_number, case);
+        self.attention.touched.insert(self.next_number);
+        self.next_number = self.next_number.saturating_add(1);
     }
 
     /// Nobody waits for the answer.
     pub(crate) fn abandoned(&mut self, ticket: Ticket) {
         for (number, case) in &mut self.cases {
-            if case.ticket == ticket {
+            if case.origin == Origin::Agent(ticket) {
                 case.abandoned = true;
                 self.attention.touched.insert(*number);
             }

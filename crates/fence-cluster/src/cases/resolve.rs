@@ -12,7 +12,6 @@ use crate::jobs::Purpose;
 use crate::knowledge::{Meaning, Place, meaning_of};
 use crate::limits::{FIND_WITHIN, READY_WITHIN};
 use crate::parts::finding_of;
-use crate::peers::Kind;
 use crate::reason::Reason;
 use crate::seam::{Job, MemberId, NodeId, Outcome, UnknownDomain};
 use crate::wire::bytes::Item;
@@ -209,11 +208,14 @@ impl Cluster {
                 found.push((record.identity(*uuid), Place::Member(*member)));
             }
         }
-        let ours = self.peers.iter();
-        let ours = ours.filter(|(_, peer)| !matches!(peer.kind, Kind::Original(_)));
-        let mut silent: Vec<_> = ours.map(|(member, _)| *member).collect();
+        let originals: Vec<_> = self.originals().map(|(member, _)| member).collect();
+        let mut silent: Vec<_> = self.peers.keys().copied().collect();
         silent.push(self.config.me);
-        let all = silent.iter().all(|member| answers.contains_key(member));
+        let all = silent
+            .iter()
+            .filter(|member| !originals.contains(member))
+            .all(|member| answers.contains_key(member));
+        // Those that run the original cannot be asked, and count as not having answered.
         silent.retain(|member| answers.get(member).is_none_or(Option::is_none));
         if !all && !cx.is_past(*since, FIND_WITHIN) {
             return Step::Wait;

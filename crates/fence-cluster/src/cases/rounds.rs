@@ -35,6 +35,7 @@ impl Cluster {
             case.why = Some(self.why_not_ready(cx.now));
             return Step::Wait;
         }
+        self.ask_originals(cx, number, case, uuid);
         let views = self.views(cx, case, uuid);
         let known = self.knowledge(case, uuid);
         match judge(case.action(), &views, known) {

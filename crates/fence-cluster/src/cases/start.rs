@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::knowledge::Place;
 use crate::limits::{MAX_FRUITFUL, START_WAIT};
+use crate::peers::Peer;
 use crate::seam::MemberId;
 use crate::wire::message::{Finding, Message};
 use crate::wire::record::Holding;
@@ -40,7 +41,8 @@ impl Cluster {
     ) -> Step {
         let answers = &case.pursuit.answers;
         let defined = |member| answers.get(&member) == Some(&Finding::Defined);
-        let Some(starter) = self.starter(uuid, defined) else {
+        let starter = self.starter(uuid, defined);
+        let Some(starter) = starter.or_else(|| self.only_original_with(uuid)) else {
             return fail("no host has the domain defined: define it where it is to run");
         };
         self.start(cx, number, case, starter)
@@ -69,6 +71,9 @@ impl Cluster {
             self.send_round(cx, number, case);
             return Step::Wait;
         }
+        if self.peers.get(&starter).and_then(Peer::original).is_some() {
+            return self.start_there(cx, case, starter);
+        }
         let message = Message::Start {
             number,
             round: case.pursuit.round,
@@ -80,6 +85,28 @@ impl Cluster {
             member: starter,
             since: cx.now,
             begun: false,
+            result: None,
+        };
+        Step::Wait
+    }
+
+    /// The starter runs the original.
+    fn start_there(&mut self, cx: &mut Cx<'_>, case: &mut Case, starter: MemberId) -> Step {
+        let Some(uuid) = case.target.as_ref().map(|target| target.uuid) else {
+            return Step::Wait;
+        };
+        if let Err(why) = self.start_by_original(cx, case, (uuid, starter)) {
+            return if case.action() == Action::Reboot {
+                not_started(why)
+            } else {
+                fail(why)
+            };
+        }
+        case.stage = Stage::Starting {
+            member: starter,
+            since: cx.now,
+            // It cannot be called back.
+            begun: true,
             result: None,
         };
         Step::Wait

@@ -7,9 +7,19 @@ use fence_proto::host::Answer;
 use fence_proto::{Action, Moment, Uuid};
 
 use crate::limits::{GRACE, MARGIN};
+use crate::original::{Asked, Question};
 use crate::seam::{MemberId, Outcome, Request, Ticket};
 use crate::wire::message::{Finding, Limits, Stand};
 use crate::wire::record::Record;
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    /// An agent of this host.
+    Agent(Ticket),
+    /// A member that runs the original.
+    Original(Question),
+}
 
 /// How far a request is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -141,6 +151,8 @@ pub(crate) struct Pursuit {
     /// Something was begun, ever.
     pub(crate) has_begun: bool,
     pub(crate) ended: Ended,
+    /// What members that run the original were asked.
+    pub(crate) originals: Option<Asked>,
     /// When this request tried to close the one before it.
     pub(crate) closes: Option<Moment>,
 }
@@ -156,7 +168,7 @@ pub(crate) struct Target {
 /// A request of an agent.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
-    pub(crate) ticket: Ticket,
+    pub(crate) origin: Origin,
     pub(crate) request: Request,
     pub(crate) arrived: Moment,
     /// From here on nothing of it is begun.
@@ -178,12 +190,12 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(super) fn new(now: Moment, ticket: Ticket, request: Request, timeout: Duration) -> Self {
+    pub(super) fn new(now: Moment, origin: Origin, request: Request, timeout: Duration) -> Self {
         let decide_by = (now + timeout).min(request.answer_by.ago(MARGIN));
         let patience = decide_by.since(now);
         let grace = GRACE.min(patience.checked_div(4).unwrap_or_default());
         Self {
-            ticket,
+            origin,
             arrived: now,
             close_at: decide_by.ago(grace),
             decide_by,

@@ -28,7 +28,7 @@ impl Cluster {
             let holding = self.member_holding(member, uuid);
             views.push(HostView {
                 node,
-                standing: self.standing(cx, case, member, holding),
+                standing: self.standing(cx, case, (member, holding), uuid),
                 holding,
                 owner: owner == Some(Place::Member(member)),
             });
@@ -67,8 +67,8 @@ impl Cluster {
         &self,
         cx: &Cx<'_>,
         case: &mut Case,
-        member: MemberId,
-        holding: Holding,
+        (member, holding): (MemberId, Holding),
+        uuid: Uuid,
     ) -> Standing {
         let pursuit = &mut case.pursuit;
         if let Some(finding) = pursuit.answers.get(&member) {
@@ -77,8 +77,28 @@ impl Cluster {
         }
         let peer = self.peers.get(&member);
         if peer.is_some_and(|peer| matches!(peer.kind, Kind::Original(_))) {
-            return self.original_standing(cx, member);
+            return self.original_or_silent(cx, case, (member, holding), uuid);
         }
+        Self::unanswered(cx, case, member, holding)
+    }
+
+    /// An original answers by what it says it has.
+    fn original_or_silent(
+        &self,
+        cx: &Cx<'_>,
+        case: &mut Case,
+        (member, holding): (MemberId, Holding),
+        uuid: Uuid,
+    ) -> Standing {
+        match self.original_standing(case, member, uuid) {
+            Standing::Waiting => Self::unanswered(cx, case, member, holding),
+            standing => standing,
+        }
+    }
+
+    /// Whether it is still waited for.
+    fn unanswered(cx: &Cx<'_>, case: &mut Case, member: MemberId, holding: Holding) -> Standing {
+        let pursuit = &mut case.pursuit;
         let patient = !cx.is_past(pursuit.sent, PATIENCE);
         let matters = !pursuit.evidence || holding >= Holding::Incoming;
         if matters || (patient && !pursuit.excused.contains(&member)) {

@@ -53,6 +53,8 @@ pub(crate) struct Bus {
     pub(crate) hosts: usize,
     /// Messages and bytes that were ordered.
     pub(crate) traffic: (usize, usize),
+    /// Messages of the original's kind.
+    pub(crate) legacy: usize,
 }
 
 impl Bus {
@@ -133,6 +135,7 @@ impl Bus {
             if self.joined.get(&from.node.0) != Some(&from) {
                 return handed;
             }
+            self.legacy += usize::from(fence_cluster::wire::legacy::is_legacy(&bytes));
             self.traffic.0 += 1;
             self.traffic.1 += bytes.len();
             for (host, member) in &self.joined {

@@ -12,6 +12,7 @@ use fence_proto::{Moment, Uuid};
 
 use super::bus::Handed;
 use super::libvirt::Libvirt;
+use super::original::COriginal;
 
 /// What a call to libvirt takes.
 pub(crate) const LOOK: Duration = Duration::from_millis(1);
@@ -75,6 +76,8 @@ pub(crate) struct Host {
     pub(crate) power: bool,
     pub(crate) libvirt: Libvirt,
     pub(crate) daemon: Option<Daemon>,
+    /// It runs the original instead.
+    pub(crate) original: Option<COriginal>,
     /// Calls of daemons that were given up or died, which libvirt may still execute.
     pub(crate) orphans: Vec<Doing>,
 }

@@ -15,5 +15,6 @@ mod healthy;
 mod host;
 mod joining;
 mod libvirt;
+mod original;
 mod truth;
 mod world;

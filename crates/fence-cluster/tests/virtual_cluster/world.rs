@@ -75,6 +75,7 @@ impl World {
             power: true,
             libvirt: Libvirt::default(),
             daemon: None,
+            original: None,
             orphans: Vec::new(),
         };
         Self {
@@ -167,6 +168,7 @@ impl World {
         let host = self.host(node);
         host.power = false;
         host.daemon = None;
+        host.original = None;
         host.orphans.clear();
         let was: Vec<_> = host.libvirt.domains.keys().copied().collect();
         for uuid in was {
@@ -440,7 +442,10 @@ impl World {
         if self.bus.due().is_some_and(|due| due <= self.now) {
             for (member, handed) in self.bus.turn(self.now) {
                 let node = member.node.0;
-                if self.daemon(node).is_some_and(|daemon| daemon.me == member) {
+                let original = self.host(node).original.as_ref();
+                if original.is_some_and(|original| original.me == member) {
+                    self.hand_original(node, handed);
+                } else if self.daemon(node).is_some_and(|daemon| daemon.me == member) {
                     self.post(node, Duration::ZERO, Inbox::Handed(handed));
                 }
             }
@@ -728,7 +733,7 @@ impl World {
         Outcome::Started
     }
 
-    fn fresh_run(&mut self) -> Run {
+    pub(crate) fn fresh_run(&mut self) -> Run {
         self.next_run += 1;
         self.next_run
     }
