@@ -1,6 +1,8 @@
 //! Announcing what this member is about to do, and doing it once that has come back in time.
 
-use fence_proto::{Action, Uuid};
+use core::time::Duration;
+
+use fence_proto::{Action, Moment, Uuid};
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -150,10 +152,19 @@ impl Cluster {
 
     /// Whether something waits for the next tick.
     pub(crate) fn has_announced(&self) -> bool {
-        let parts = self.turns.iter().map(|(_, turn)| &turn.part);
-        parts
-            .into_iter()
-            .any(|part| matches!(part, Part::Begun { .. }))
+        let mut turns = self.turns.iter().map(|(_, turn)| turn);
+        turns.any(|turn| {
+            matches!(turn.part, Part::Begun { .. }) && !self.jobs.is_busy(turn.round.uuid)
+        })
+    }
+
+    /// When what has come back, but waits for a look that is out, may no longer be begun.
+    pub(crate) fn times_of_parts(&self, at: &mut impl FnMut(Moment)) {
+        for (_, turn) in self.turns.iter() {
+            if let Part::Begun { by, .. } = turn.part {
+                at(by + Duration::from_millis(1));
+            }
+        }
     }
 
     /// Nothing else is waiting, so that nothing can have closed what was announced.
@@ -170,6 +181,10 @@ impl Cluster {
             if cx.now > by || (start && !self.may_begin_start(key, what, uuid)) {
                 self.counters.count(Reason::TooLate);
                 self.not_begun(cx, key, what);
+                continue;
+            }
+            if self.jobs.is_busy(uuid) {
+                // Given now it would wait there, and begin whatever is heard meanwhile.
                 continue;
             }
             let job = job_of(turn, what, by);
@@ -201,7 +216,7 @@ impl Cluster {
     }
 }
 
-fn job_of(turn: &Turn, what: What, begin_by: fence_proto::Moment) -> Job {
+fn job_of(turn: &Turn, what: What, begin_by: Moment) -> Job {
     let domain = turn.round.uuid;
     match what {
         What::Off(_) => Job::Off {

@@ -20,6 +20,9 @@ impl Cluster {
             return Err(Reason::NotItsRequest);
         }
         self.end_turn(cx, key);
+        if from != key.requester {
+            self.turns.end_for_good(key);
+        }
         self.case_was_closed(cx, key, from);
         Ok(())
     }
@@ -55,6 +58,7 @@ impl Cluster {
         for key in keys.into_iter().filter(|key| key.requester == member) {
             self.end_turn(cx, key);
         }
+        self.turns.forget_ended(member);
     }
 
     /// Ends turns whose requesters never did: nothing of them can be begun any more.

@@ -2,7 +2,7 @@
 //! the order in which their rounds were delivered.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use fence_proto::{Moment, Uuid};
 
@@ -92,9 +92,24 @@ impl Turn {
 pub(crate) struct Turns {
     turns: BTreeMap<Key, Turn>,
     queues: BTreeMap<Uuid, Vec<Key>>,
+    /// Requests that others ended. Their requesters may not have heard that yet, and go on.
+    ended: VecDeque<Key>,
 }
 
 impl Turns {
+    /// Somebody else has ended the request: no round of it is taken up any more.
+    pub(crate) fn end_for_good(&mut self, key: Key) {
+        if self.ended.len() >= MAX_TURNS_EACH {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(key);
+    }
+
+    /// The requester is gone, and can go on with nothing.
+    pub(crate) fn forget_ended(&mut self, member: MemberId) {
+        self.ended.retain(|key| key.requester != member);
+    }
+
     pub(crate) fn find(&self, key: Key) -> Option<&Turn> {
         self.turns.get(&key)
     }
@@ -143,6 +158,9 @@ impl Turns {
         round: Round,
         times: Times,
     ) -> Result<Option<What>, Reason> {
+        if self.ended.contains(&key) {
+            return Err(Reason::Over);
+        }
         if let Some(turn) = self.turns.get_mut(&key) {
             if turn.round.uuid != round.uuid || turn.round.action != round.action {
                 return Err(Reason::NotItsRequest);
@@ -275,6 +293,19 @@ mod tests {
             ..round(3)
         };
         assert_eq!(turns.round(key, other, times()), Err(Reason::NotItsRequest));
+    }
+
+    #[test]
+    fn request_that_others_have_ended_is_not_taken_up_again() {
+        let mut turns = Turns::default();
+        let key = key(1, 1);
+        turns.round(key, round(1), times()).unwrap();
+        turns.remove(key);
+        turns.end_for_good(key);
+        // Its requester stood still, and has not heard of it.
+        assert_eq!(turns.round(key, round(2), times()), Err(Reason::Over));
+        turns.forget_ended(key.requester);
+        assert_eq!(turns.round(key, round(3), times()), Ok(None));
     }
 
     #[test]

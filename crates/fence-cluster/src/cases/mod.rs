@@ -212,6 +212,7 @@ impl Cluster {
             at(*until);
         }
         self.turns.iter().for_each(|(_, turn)| at(turn.ends()));
+        self.times_of_parts(at);
         self.times_of_requests(at);
         for case in self.cases.values() {
             case.times(at);
