@@ -1,11 +1,12 @@
 # The commands of this project. Each target is one script, the same that CI runs.
 
-.PHONY: help build release demo check test interop hostile guests test-cluster bench static-agent setup clean
+.PHONY: help build release demo check test model interop hostile guests test-cluster bench static-agent setup clean
 
 help:
 	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
 	@echo "make test          set up the machine (root) and run all tests"
 	@echo "make check         formatting, lints, unit and protocol tests (some minutes when nothing is built yet)"
+	@echo "make model         the cluster's rules in all states of larger bounds (some minutes)"
 	@echo "make interop       ours and the packaged C programs, either side, in network namespaces (root)"
 	@echo "make hostile       floods, stalls, reflections, dying hypervisors (root)"
 	@echo "make guests        emulated guests that fence each other by every way in (root)"
@@ -36,6 +37,10 @@ check:
 test:
 	scripts/setup.sh test
 	scripts/test.sh
+
+model:
+	scripts/setup.sh build
+	scripts/model.sh
 
 interop:
 	scripts/setup.sh test
