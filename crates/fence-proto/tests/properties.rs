@@ -114,13 +114,6 @@ proptest! {
     }
 
     #[test]
-    fn line_makes_one_order_of_a_request_and_says_no_success_by_itself_under_any_events(
-        script in vec(any::<u8>(), 0..400),
-    ) {
-        bodies::line_host::run(&script);
-    }
-
-    #[test]
     fn line_makes_one_order_of_a_request_and_says_no_success_by_itself_under_likely_events(
         mode in 0..3_u8,
         script in vec(prop_oneof![2 => Just(3_u8), 1 => Just(10_u8), 2 => 0..12_u8], 0..120),
