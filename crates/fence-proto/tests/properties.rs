@@ -114,6 +114,14 @@ proptest! {
     }
 
     #[test]
+    fn line_makes_one_order_of_a_request_and_says_no_success_by_itself_under_likely_events(
+        mode in 0..3_u8,
+        script in vec(prop_oneof![2 => Just(3_u8), 1 => Just(10_u8), 2 => 0..12_u8], 0..120),
+    ) {
+        bodies::line_host::run(&[&[mode, 0], script.as_slice()].concat());
+    }
+
+    #[test]
     fn admission_keeps_its_bounds_and_its_count_under_any_operations(
         operations in vec((0..4_u8, 0..6_u8, any::<prop::sample::Index>()), 0..300),
     ) {

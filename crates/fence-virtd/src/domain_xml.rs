@@ -20,6 +20,9 @@ pub const MAX_SOCKETS: usize = 64;
 /// Longest path that can be a unix socket's (sun_path without its NUL).
 const MAX_PATH: usize = 107;
 
+/// Longest error of the parser that is passed on, in characters.
+const MAX_MESSAGE: usize = 200;
+
 /// What a domain has for talking to its host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Devices {
@@ -66,7 +69,7 @@ impl Devices {
             ..ParsingOptions::default()
         };
         let document = Document::parse_with_options(xml, options)
-            .map_err(|error| BadXml::Malformed(error.to_string()))?;
+            .map_err(|error| BadXml::Malformed(readable(&error)))?;
         let root = document.root_element();
         if !is(root, "domain") {
             return Err(BadXml::NotADomain);
@@ -116,6 +119,16 @@ impl Devices {
 /// [`BadXml`].
 pub fn cid_of(xml: &str) -> Result<Option<u32>, BadXml> {
     Devices::of(xml).map(|devices| devices.cid)
+}
+
+/// The parser's word, fit for a log: it may quote what the XML holds.
+fn readable(error: &roxmltree::Error) -> String {
+    let text = error.to_string();
+    let plain = text.chars().map(|character| match character {
+        character if character.is_control() => '?',
+        other => other,
+    });
+    plain.take(MAX_MESSAGE).collect()
 }
 
 /// libvirt's own elements are in no namespace; those of others (qemu:, user metadata) do not count.

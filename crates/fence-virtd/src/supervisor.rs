@@ -265,7 +265,7 @@ impl Post {
                 _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
                 () = sleep(pauses.pause()) => {}
             }
-            bound = self.bind().await;
+            bound = Listener::bind_late(&self.settings, Arc::clone(&self.gate)).await;
             self.enter(&bound);
         }
     }

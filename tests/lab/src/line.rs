@@ -283,9 +283,15 @@ impl Port {
     /// # Errors
     /// None came.
     pub fn wait_connected(&self) -> Result<(), Failure> {
-        wait::until("the daemon to connect", PATIENCE, || {
-            self.up.load(Ordering::SeqCst)
+        wait::until("the daemon to connect", 3 * PATIENCE, || {
+            self.is_connected()
         })
+    }
+
+    /// Whether a daemon is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.up.load(Ordering::SeqCst)
     }
 }
 

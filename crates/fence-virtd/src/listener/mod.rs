@@ -63,6 +63,22 @@ impl Listener {
         })
     }
 
+    /// As [`Self::bind`], for one that is missing: may wait for what it lacks instead of failing again.
+    ///
+    /// # Errors
+    /// [`ListenerError`].
+    pub async fn bind_late(
+        settings: &ListenerSettings,
+        gate: Arc<Gate>,
+    ) -> Result<Self, ListenerError> {
+        match settings {
+            ListenerSettings::Serial(serial) => {
+                Ok(Self::Serial(Serial::bind_late(serial, gate).await))
+            }
+            _ => Self::bind(settings, gate).await,
+        }
+    }
+
     /// Serves until the daemon drains. Dropped before, it gives its sockets back; sessions go on.
     ///
     /// # Errors

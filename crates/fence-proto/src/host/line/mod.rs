@@ -212,16 +212,16 @@ impl Line {
             }
             event => event,
         };
+        // Before what was due is said: nobody is there any more to hear it.
+        if matches!(event, Event::Connected | Event::Closed) {
+            self.cut(Reason::RequesterGone, out);
+        }
         self.expire(now, out);
         match event {
-            Event::Connected => {
-                self.cut(Reason::RequesterGone, out);
-                self.connected = true;
-            }
+            Event::Connected => self.connected = true,
             Event::Received(bytes) if self.connected => self.received(now, bytes, out),
-            Event::Closed => self.cut(Reason::RequesterGone, out),
             Event::ShutDown => self.shut_down(out),
-            Event::Received(_) | Event::Answered(..) | Event::Tick => {}
+            Event::Closed | Event::Received(_) | Event::Answered(..) | Event::Tick => {}
         }
         self.start_waiting(now, out);
     }

@@ -517,3 +517,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn answer_that_falls_due_as_the_line_is_connected_anew_is_not_said_there() {
+    let mut line = Watched::new();
+    let _order = line.order(0, Action::Off, 1);
+    for millis in (4_000..25_000).step_by(4_000) {
+        assert_eq!(line.event(millis, Event::Tick), []);
+    }
+    let out = line.event(25_000, Event::Connected);
+    assert_eq!(sent(&out), [b""; 0]);
+    assert_eq!(drops(&out), [Reason::RequesterGone]);
+}

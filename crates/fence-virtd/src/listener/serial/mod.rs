@@ -62,9 +62,25 @@ impl Serial {
     /// # Errors
     /// [`ListenerError::Libvirt`]: it cannot be reached, or does not answer.
     pub async fn bind(settings: &SerialSettings, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+        let mut serial = Self::new(settings, gate);
+        match serial.until_up().await {
+            None => Ok(serial),
+            Some(reason) => Err(ListenerError::Libvirt(reason)),
+        }
+    }
+
+    /// As [`Self::bind`], but waits for libvirt. It is one watcher that tries again and again: a libvirt that hangs would
+    /// keep the threads of many.
+    pub async fn bind_late(settings: &SerialSettings, gate: Arc<Gate>) -> Self {
+        let mut serial = Self::new(settings, gate);
+        while serial.until_up().await.is_some() {}
+        serial
+    }
+
+    fn new(settings: &SerialSettings, gate: Arc<Gate>) -> Self {
         let mut watched = WatchSettings::new(settings.uri.as_deref().unwrap_or_default());
         watched.devices = true;
-        let mut serial = Self {
+        Self {
             gate,
             watcher: Watcher::start(watched),
             claims: Claims::new(settings.mode),
@@ -73,14 +89,18 @@ impl Serial {
             lines: HashMap::new(),
             waiting: Vec::new(),
             knocks: mpsc::channel(KNOCKS),
-        };
-        while !*serial.up.borrow() {
-            match serial.watcher.next().await {
-                Notice::Lost(reason) => return Err(ListenerError::Libvirt(reason)),
-                notice => serial.take(notice),
+        }
+    }
+
+    /// Waits until the domains are known, or until it is known why they are not.
+    async fn until_up(&mut self) -> Option<String> {
+        while !*self.up.borrow() {
+            match self.watcher.next().await {
+                Notice::Lost(reason) => return Some(reason),
+                notice => self.take(notice),
             }
         }
-        Ok(serial)
+        None
     }
 
     /// Serves until the daemon drains. Dropped before, its lines end when what they do is done.

@@ -12,6 +12,7 @@ mod many;
 mod peers;
 mod replay;
 mod resources;
+mod serial;
 mod stage;
 
 use std::path::Path;
@@ -60,6 +61,7 @@ fn run(directory: &Path, report: &Report) -> Verdict {
         interfaces::CASES,
         resources::CASES,
         many::CASES,
+        serial::CASES,
     ]
     .concat()
     .into_iter()

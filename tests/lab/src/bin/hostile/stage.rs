@@ -9,6 +9,7 @@ use fence_lab::agent::Place;
 use fence_lab::config::{HostConfig, Transport};
 use fence_lab::forge::{self, RawFrame};
 use fence_lab::host::Launch;
+use fence_lab::line::Port;
 use fence_lab::net::host_address;
 use fence_lab::wait::{self, PATIENCE};
 use fence_lab::{Agent, Failure, Guest, Host, Net, Programs, Side, Verdict, domains, ensure, peer};
@@ -73,6 +74,22 @@ impl Stage {
             directory: &self.directory,
             name,
         }
+    }
+
+    /// The daemon's program.
+    pub(crate) fn program(&self) -> &Path {
+        self.programs.virtd(Side::Ours)
+    }
+
+    /// An agent on a line.
+    pub(crate) fn agent_on(&self, port: &Port) -> Agent<'_> {
+        let place = Place {
+            side: Side::Ours,
+            programs: &self.programs,
+            net: &self.net,
+            directory: &self.directory,
+        };
+        Agent::on_line(port.options(), &place)
     }
 
     /// A running daemon with the plain configuration of a transport, IPv4.

@@ -8,6 +8,7 @@ use fence_proto::{Access, Uuid};
 use tokio::time::{Instant, timeout};
 use virt::domain::Domain;
 
+use super::super::Serial;
 use super::rig::{self, Fake, until_deeds};
 use super::*;
 use crate::backend::Backend;
@@ -298,4 +299,21 @@ async fn listener_without_a_libvirtd_says_so_and_comes_up_with_it() {
             .is_ok()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn listener_that_may_wait_waits_for_its_libvirtd() {
+    let mut libvirtd = Libvirtd::start().await;
+    libvirtd.kill();
+    let scratch = Scratch::new();
+    let backend = Fake::new(Until::Now, 0);
+    let hub = crate::hub::Hub::new(Clock::start(), backend, Default::default());
+    let settings = rig::settings(&libvirtd.uri(), &scratch, SerialMode::Serial);
+    let gate = rig::gate(&hub, Access::unrestricted());
+    let waiting = tokio::spawn(async move { Serial::bind_late(&settings, gate).await });
+    tokio::time::sleep(A_WHILE).await;
+    assert!(!waiting.is_finished());
+    libvirtd.start_again().await;
+    let bound = timeout(Duration::from_secs(40), waiting).await;
+    assert!(bound.is_ok());
 }

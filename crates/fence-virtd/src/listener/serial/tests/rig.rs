@@ -168,15 +168,18 @@ pub(super) fn settings(uri: &str, scratch: &Scratch, mode: SerialMode) -> Serial
     }
 }
 
+pub(super) fn gate(hub: &Arc<Hub>, access: Access) -> Arc<Gate> {
+    let none = HashAlgorithm::None;
+    let policy = Policy::new(None, (none, none), Arc::new(access), Timing::default());
+    Gate::new(hub, "serial", Arc::new(policy.unwrap()))
+}
+
 pub(super) async fn serve(
     hub: &Arc<Hub>,
     access: Access,
     settings: SerialSettings,
 ) -> Result<Serial, ListenerError> {
-    let none = HashAlgorithm::None;
-    let policy = Policy::new(None, (none, none), Arc::new(access), Timing::default());
-    let gate = Gate::new(hub, "serial", Arc::new(policy.unwrap()));
-    Serial::bind(&settings, gate).await
+    Serial::bind(&settings, gate(hub, access)).await
 }
 
 /// Devices of a domain.
