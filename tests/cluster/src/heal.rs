@@ -103,11 +103,15 @@ impl Cluster {
                 procs::signal(stray.pid, nix::sys::signal::Signal::SIGKILL)?;
             }
         }
-        let _ = host.virsh(&["domjobabort", own.uuid]);
+        let idle = wait::until("the end of a migration", Duration::from_secs(10), || {
+            let _ = host.virsh(&["domjobabort", own.uuid]);
+            let job = host.virsh(&["domjobinfo", own.uuid]);
+            job.map_or(true, |job| job.contains("None"))
+        });
         let persistent = host
             .virsh(&["list", "--all", "--persistent", "--uuid"])?
             .contains(own.uuid);
-        if persistent && host.state(own).as_deref() == Some("running") {
+        if idle.is_ok() && persistent && host.state(own).as_deref() == Some("running") {
             return Ok(());
         }
         host.remove(own.uuid)?;

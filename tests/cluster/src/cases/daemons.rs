@@ -84,14 +84,14 @@ pub(super) const CASES: &[Case] = &[
         "requester killed while it waits",
         stop_owners_daemon,
         &[
-            ask("off", B, recorded("1", "runs, dies later", NEVER), REFUSED).while_(
-                |cluster, agent| {
+            ask("off", B, recorded("1", "runs, dies later", NEVER), REFUSED)
+                .while_(|cluster, agent| {
                     under_way(agent)?;
                     cluster
                         .host(HostId::B)
                         .signal(Service::Virtd, Signal::SIGKILL)
-                },
-            ),
+                })
+                .at_the_agents_time_out(),
         ],
     ),
     Case::new(

@@ -1,6 +1,6 @@
 //! A live migration of `vm1` from a to b is under way: the source runs, the destination waits.
 
-use fence_lab::Verdict;
+use fence_lab::{Verdict, ensure};
 use nix::sys::signal::Signal;
 
 use super::{A, B, C};
@@ -126,7 +126,8 @@ pub(super) const CASES: &[Case] = &[
         "migrated: off through each host",
         |cluster| {
             let mut job = cluster.host(HostId::A).migrate(VM1, HostId::B, &[])?;
-            job.wait(crate::host::PATIENCE)?;
+            let status = job.wait(crate::host::PATIENCE)?;
+            ensure!(status.success(), "the migration failed: {}", job.log());
             cluster.wait_for_status(VM1.name, HostId::C)
         },
         &[

@@ -270,21 +270,22 @@ pub(in super::super) fn by_job(domain: &Domain) -> Result<Option<Migration>, Err
             let (state, reason) = domain.get_state()?;
             Ok(Some(by_state(state, reason).unwrap_or(presumed(state))))
         }
-        // "Migration statistics are available only on the source host": what the destination answers. One
-        // that is off by now answers the same.
-        Err(error) if error.code() == ErrorNumber::OperationInvalid => {
+        // "Migration statistics are available only on the source host": what the destination answers, as an
+        // operation that is not supported (seen with libvirt 9.0) or not valid. One that is off by now answers
+        // with the latter too.
+        Err(error) if is_refused(error.code()) => {
             Ok(domain.is_active()?.then_some(Migration::Incoming))
         }
         // Drivers without jobs have no migration either.
-        Err(error) if is_unsupported(error.code()) => Ok(Some(Migration::None)),
+        Err(error) if error.code() == ErrorNumber::NoSupport => Ok(Some(Migration::None)),
         Err(error) => Err(error),
     }
 }
 
-fn is_unsupported(code: ErrorNumber) -> bool {
+const fn is_refused(code: ErrorNumber) -> bool {
     matches!(
         code,
-        ErrorNumber::NoSupport | ErrorNumber::OperationUnsupported
+        ErrorNumber::OperationInvalid | ErrorNumber::OperationUnsupported
     )
 }
 
