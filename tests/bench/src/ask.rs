@@ -21,7 +21,9 @@ pub(crate) fn run(asking: &Asking) -> Result<String, BenchError> {
     let key = fs::read(&asking.key_file).map_err(BenchError::file(&asking.key_file))?;
     let key = Key::from_bytes(&key).map_err(|error| usage("the key", &error))?;
     let actions = [Action::Status, Action::Off, Action::On, Action::Reboot];
-    let action = actions.into_iter().find(|action| action.name() == asking.action);
+    let action = actions
+        .into_iter()
+        .find(|action| action.name() == asking.action);
     let action = action.ok_or_else(|| usage("the action", &asking.action))?;
     let domain = DomainRef::new(&asking.domain).map_err(|error| usage("the domain", &error))?;
     let mut requests = Requests::new(&key)?;

@@ -335,6 +335,7 @@ pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Starte
     let give_up = change.clock.now() + START_WITHIN;
     let mut starting = Starting {
         created: false,
+        repeated: false,
         place: match how {
             Start::Ordered(..) => None,
             Start::Again { place, .. } => Some(Arc::clone(place)),
@@ -351,7 +352,15 @@ pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Starte
             Start::Ordered(..) => change.clock.now() < change.deadline,
             Start::Again { .. } => change.clock.now() < give_up,
         };
-        if !fault.is_lost() || !in_time {
+        // libvirt 9 may take the end of the process that was destroyed for the end of the new one,
+        // and kill that while it starts: a start that failed once may well do the second time.
+        let once_more = matches!(how, Start::Again { .. })
+            && fault.trouble == Trouble::Other
+            && !fault.no_domain
+            && !starting.created
+            && !starting.repeated;
+        starting.repeated |= once_more;
+        if !(fault.is_lost() || once_more) || !in_time {
             error!(uri, %uuid, seqno, "starting the domain failed: {fault}");
             return Started::Failed;
         }
@@ -362,6 +371,8 @@ pub(super) fn start(worker: &mut Worker, change: &Change, how: &Start) -> Starte
 
 struct Starting {
     created: bool,
+    /// Whether a start that libvirt failed was tried again.
+    repeated: bool,
     place: Option<Arc<Place>>,
     /// From the first call that creates to the end.
     under_way: Option<UnderWay>,
