@@ -120,9 +120,18 @@ fn multicast(
     }
     let port = section.value("port").map_or(Ok(DEFAULT_PORT), port)?;
     let interface = section.value("interface").map(interface).transpose()?;
-    let answer_unknown = section.value("answer_unknown").map_or(Ok(true), boolean)?;
+    let text = section.value("answer_unknown");
+    let answer_unknown = text.map_or(Ok(true), boolean)?;
+    let authentication = authentication(section, read_key, notes)?;
+    if let Some(text) = text
+        && !answer_unknown
+        && authentication.hash == HashAlgorithm::None
+    {
+        let message = "hash is none: whoever reaches the listener has libvirt asked for domains";
+        notes.push(Note::at(text.position, message));
+    }
     Ok(ListenerSettings::Multicast(MulticastSettings {
-        authentication: authentication(section, read_key, notes)?,
+        authentication,
         address,
         port,
         interface,

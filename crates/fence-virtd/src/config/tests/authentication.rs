@@ -52,6 +52,17 @@ fn without_a_key_there_are_no_settings_unless_hash_and_auth_are_none() {
     );
 }
 
+#[test]
+fn looking_for_domains_on_anybodys_word_warns() {
+    let notes = |keys: &str| {
+        let keys = format!("answer_unknown = \"no\"; {keys}");
+        with_key(&with_listener("multicast", &keys), Some(&[7; 4096])).unwrap()
+    };
+    assert!(notes("").is_empty());
+    let notes = notes("hash = \"none\";");
+    assert!(notes[0].contains("has libvirt asked"), "{notes:?}");
+}
+
 // L25
 #[test]
 fn an_empty_key_is_no_key() {

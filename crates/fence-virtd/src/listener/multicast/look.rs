@@ -13,9 +13,9 @@ use crate::gate::Gate;
 /// Requests that libvirt is asked about at a time. What is asked for orders must have room beside it.
 const AT_ONCE: usize = 8;
 
-/// From a request's arrival to the call-back. A later one may meet another agent: see
-/// [`fence_proto::host::Timing::connect`]. The agent asks again.
-const WITHIN: Duration = Duration::from_millis(900);
+/// From a request's arrival to the call-back; normally it takes milliseconds. A later one may meet
+/// another agent: see [`fence_proto::host::Timing::connect`]. The agent asks again.
+const WITHIN: Duration = Duration::from_millis(500);
 
 /// Looks first.
 #[derive(Debug, Clone)]
