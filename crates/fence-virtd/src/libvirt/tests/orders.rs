@@ -8,7 +8,10 @@ use std::task::{Context, Waker};
 use fence_proto::Reason;
 use fence_proto::fencing::Goal;
 
-use super::super::act::{Authority, Change, Start, Started, count_failed_start, start};
+use super::super::act::{
+    Authority, Change, START_AGAIN, START_WITHIN, Start, Started, Transient, count_failed_start,
+    start,
+};
 use super::super::lanes::Place;
 use super::*;
 
@@ -241,23 +244,49 @@ async fn status_of_a_domain_that_is_being_changed_waits_for_the_change_but_not_f
 async fn failed_start_after_a_fence_is_counted() {
     let dir = Dir::new();
     let rig = one_domain(&dir).await;
-    let place = Arc::new(rig.backend.0.lanes.enter(uuid(9)).await.unwrap());
-    let inner = Arc::clone(&rig.backend.0);
-    let change = change(&rig, uuid(9), &place);
     // It is defined nowhere, and there is no definition to start it from.
+    assert_eq!(start_again(&rig, None).await, Started::Failed);
+    count_failed_start(&rig.backend.0.common, uuid(9), 1, "test");
+    assert_eq!(rig.backend.counters().failed_starts, 1);
+}
+
+#[tokio::test]
+async fn start_after_a_fence_that_libvirt_fails_is_tried_once_more() {
+    let dir = Dir::new();
+    let rig = one_domain(&dir).await;
+    let began = Instant::now();
+    // Another domain has the name, so libvirt fails it every time.
+    let transient = Transient {
+        name: "a".to_owned(),
+        definition: format!(
+            "<domain type='test'><name>a</name><uuid>{}</uuid><memory>8192</memory>\
+             <os><type>hvm</type></os></domain>",
+            uuid(9)
+        ),
+    };
+    let started = start_again(&rig, Some(transient)).await;
+    let took = began.elapsed();
+    assert_eq!(started, Started::Failed);
+    assert!(took >= START_AGAIN, "{took:?}");
+    assert!(took < START_WITHIN, "{took:?}");
+}
+
+/// The second half of a reboot of a domain that is not there.
+async fn start_again(rig: &Rig, transient: Option<Transient>) -> Started {
+    let place = Arc::new(rig.backend.0.lanes.enter(uuid(9)).await.unwrap());
+    let change = change(rig, uuid(9), &place);
     let how = Start::Again {
         ticket: Arc::default(),
         place,
-        transient: None,
+        transient,
     };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let job = move |worker: &mut super::super::worker::Worker| {
         let _ = sender.send(start(worker, &change, &how));
     };
-    inner.hosts[0].submit(Lane::Act, Box::new(job)).unwrap();
-    assert_eq!(receiver.await.unwrap(), Started::Failed);
-    count_failed_start(&inner.common, uuid(9), 1, "test");
-    assert_eq!(rig.backend.counters().failed_starts, 1);
+    let host = &rig.backend.0.hosts[0];
+    host.submit(Lane::Act, Box::new(job)).unwrap();
+    receiver.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
