@@ -26,7 +26,7 @@ use crate::clock::Clock;
 pub(super) const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Pause between such tries.
-const START_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const START_AGAIN: Duration = Duration::from_millis(500);
 
 /// An order that changes one domain, as its jobs on the hypervisors share it.
 pub(super) struct Change {
