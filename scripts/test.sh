@@ -26,6 +26,8 @@ step tests/systemd.sh
 step tests/interop.sh
 step tests/hostile.sh
 step tests/guests.sh --quick
+step tests/corosync.sh
+step tests/cluster.sh --quick
 step tests/bench.sh --quick
 step tests/bench-cluster.sh --quick
 echo "$passed passed, 0 failed"

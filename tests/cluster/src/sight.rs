@@ -74,7 +74,7 @@ impl Cluster {
     /// `booting`, waits until some copy beats, and longer.
     pub(crate) fn look(&self, domain: Domain, booting: bool) -> Sight {
         let start = Instant::now();
-        let mut limit = if booting { BOOT } else { SILENCE };
+        let patience = if booting { BOOT } else { SILENCE };
         let before: Vec<_> = self.hosts().iter().map(|host| beat(host, domain)).collect();
         loop {
             let qemu = self.copies(domain);
@@ -88,9 +88,16 @@ impl Cluster {
                 })
                 .map(|(host, _)| host.id)
                 .collect();
-            if qemu.is_empty() {
-                limit = limit.min(SILENCE);
-            } else if booting && !beating.is_empty() && !self.another_boots(domain, &qemu, &beating)
+            // A reboot may be answered before there is a new QEMU process, which then has time to boot.
+            let limit = if qemu.is_empty() {
+                patience.min(SILENCE)
+            } else {
+                patience
+            };
+            if booting
+                && !qemu.is_empty()
+                && !beating.is_empty()
+                && !self.another_boots(domain, &qemu, &beating)
             {
                 return Sight { qemu, beating };
             }

@@ -103,6 +103,7 @@ fn describe(happening: &Happening) -> String {
             format!("message {number} of {} from {}", bytes.len(), from.node)
         }
         Happening::Quorum(quorate) => format!("quorum {quorate}"),
+        Happening::Nodes(nodes) => format!("nodes {}", nodes.len()),
         Happening::Hosts(hosts) => {
             let hosts = hosts.iter().map(|(id, name)| format!("{id}={name}"));
             format!("hosts {}", hosts.collect::<Vec<_>>().join(","))

@@ -210,6 +210,7 @@ impl Owner {
                 self.quorate = quorate;
                 self.feed(Event::Quorum(quorate));
             }
+            Happening::Nodes(nodes) => self.feed(Event::Nodes(nodes)),
             Happening::Hosts(hosts) => {
                 let hosts = self.of_interest(hosts);
                 self.feed(Event::Hosts(hosts));

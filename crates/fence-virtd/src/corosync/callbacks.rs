@@ -80,8 +80,10 @@ fn quorum_changed(
     _: &quorum::Handle,
     quorate: bool,
     _: quorum::RingId,
-    _: Vec<rust_corosync::NodeId>,
+    nodes: Vec<rust_corosync::NodeId>,
 ) {
+    let nodes = nodes.into_iter().map(|node| NodeId(node.into()));
+    put(Happening::Nodes(nodes.collect()));
     put(Happening::Quorum(quorate));
 }
 

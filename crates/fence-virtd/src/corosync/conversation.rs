@@ -193,9 +193,12 @@ impl Conversation<'_> {
         }
         // What cannot be read at first is a reason to try later, not to go on without.
         let hosts = self.hosts_now()?;
-        self.caller.insist("quorum_trackstart", || {
-            quorum::trackstart(&self.quorum, TrackFlags::Changes)
-        })?;
+        // First what is, then what changes: which nodes there are is told with either.
+        for what in [TrackFlags::Current, TrackFlags::Changes] {
+            self.caller.insist("quorum_trackstart", || {
+                quorum::trackstart(&self.quorum, what)
+            })?;
+        }
         let group = &self.caller.shared.group;
         self.caller
             .insist("cpg_join", || cpg::join(&self.cpg, group))?;

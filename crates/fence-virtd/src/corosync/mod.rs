@@ -55,6 +55,8 @@ pub enum Happening {
     },
     /// Whether this partition has quorum. False without a quorum provider.
     Quorum(bool),
+    /// The hosts that corosync has in this partition; comes with every change of its ring.
+    Nodes(Vec<NodeId>),
     /// The configured hosts.
     Hosts(Vec<(NodeId, String)>),
     /// Everything that corosync had for us when [`Corosync::barrier`] was called has come.
