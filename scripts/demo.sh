@@ -41,7 +41,7 @@ CONF
 echo "== starting fence_virtd on test:///default, multicast $group:$port on lo"
 "$bin/fence_virtd" -F -f "$work/fence_virt.conf" >"$work/log" 2>&1 &
 daemon=$!
-ready() { grep -q " ready$" "$work/log"; }
+ready() { grep -q " ready: " "$work/log"; }
 for _ in $(seq 600); do
     ready && break
     kill -0 "$daemon" 2>/dev/null || break
