@@ -29,5 +29,4 @@ step tests/guests.sh --quick
 step tests/corosync.sh
 step tests/cluster.sh --quick
 step tests/bench.sh --quick
-step tests/bench-cluster.sh --quick
 echo "$passed passed, 0 failed"
