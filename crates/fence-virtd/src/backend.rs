@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fence_proto::host::{Answer, Presence};
 use fence_proto::{DomainIdentity, DomainRef, Moment, Order};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::cluster::CpgBackend;
@@ -129,6 +129,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
 
     /// What was counted since the start, as `name=count`, for the log.
     fn summary(&self) -> String;
+
+    /// How the backend is, in a few words that change, if that is worth telling the service manager.
+    fn condition(&self) -> Option<watch::Receiver<String>> {
+        None
+    }
 
     /// The daemon is ending: nothing that is not started yet is started any more.
     fn shut_down(&self);

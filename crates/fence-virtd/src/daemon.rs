@@ -139,7 +139,7 @@ async fn serve(
     let result = tokio::select! {
         error = supervisor.all_lost() => Err(error.into()),
         () = signals.end(hub) => Ok(()),
-        () = tell(supervisor.board()) => Ok(()),
+        () = tell(supervisor.board(), hub.backend.condition()) => Ok(()),
     };
     end(hub).await;
     result
@@ -162,13 +162,20 @@ async fn end(hub: &Hub) {
 
 /// Tells the service manager what the listeners do, and once that all serve. Never ends while there
 /// are listeners.
-async fn tell(mut board: watch::Receiver<Board>) {
+async fn tell(mut board: watch::Receiver<Board>, condition: Option<watch::Receiver<String>>) {
+    // One that never changes, where there is none.
+    let (_keeper, none) = watch::channel(String::new());
+    let mut condition = condition.unwrap_or(none);
     let mut ready = false;
     loop {
-        let (text, all_serve) = {
+        let (mut text, all_serve) = {
             let now = board.borrow_and_update();
             (now.to_string(), now.all_serve())
         };
+        let how = condition.borrow_and_update().clone();
+        if !how.is_empty() {
+            text = format!("{text}; {how}");
+        }
         let status = sd_notify::NotifyState::Status(&text);
         if all_serve && !ready {
             ready = true;
@@ -177,7 +184,11 @@ async fn tell(mut board: watch::Receiver<Board>) {
         } else {
             tell_manager(&[status]);
         }
-        if board.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = board.changed() => changed,
+            changed = condition.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

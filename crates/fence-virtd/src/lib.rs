@@ -18,6 +18,7 @@ pub mod listener;
 pub mod logging;
 pub mod memory;
 pub mod pid_file;
+pub mod program;
 pub mod proof;
 #[cfg(test)]
 mod scratch;

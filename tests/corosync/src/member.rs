@@ -103,7 +103,10 @@ fn describe(happening: &Happening) -> String {
             format!("message {number} of {} from {}", bytes.len(), from.node)
         }
         Happening::Quorum(quorate) => format!("quorum {quorate}"),
-        Happening::Nodes(nodes) => format!("nodes {}", nodes.len()),
+        Happening::Nodes(nodes) => {
+            let nodes = nodes.iter().map(ToString::to_string);
+            format!("nodes {}", nodes.collect::<Vec<_>>().join(","))
+        }
         Happening::Hosts(hosts) => {
             let hosts = hosts.iter().map(|(id, name)| format!("{id}={name}"));
             format!("hosts {}", hosts.collect::<Vec<_>>().join(","))

@@ -1,9 +1,9 @@
 //! What this host's hypervisors have, as one: from the watchers of several URIs to what the core is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use fence_cluster::seam::LocalDomain;
+use fence_cluster::seam::{LocalDomain, Migration};
 use fence_proto::{DomainIdentity, Uuid};
 use tokio::sync::mpsc;
 
@@ -13,6 +13,9 @@ use crate::libvirt::watch::{Notice, WatchSettings, WatchedDomain};
 
 /// Notices that may wait. A watcher keeps the rest, the newest of each domain.
 const MAX_NOTICES: usize = 64;
+
+/// Domains whose going is remembered.
+const MAX_GONE: usize = 256;
 
 /// How often all is listed anew, though events should have told everything.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -30,6 +33,8 @@ pub(super) enum News {
     Changed(LocalDomain),
     /// It is not here any more.
     Gone(Uuid),
+    /// It is not here any more because a migration took it elsewhere. This is what it was, not active.
+    MigratedAway(LocalDomain),
     /// From here on nothing is known.
     Lost,
 }
@@ -91,6 +96,8 @@ impl Inventory {
 #[derive(Debug)]
 struct Domains {
     hosts: Vec<Option<BTreeMap<Uuid, LocalDomain>>>,
+    /// What went lately, as it was: why is sometimes told later.
+    gone: VecDeque<LocalDomain>,
     /// The last thing told was that nothing is known.
     lost: bool,
 }
@@ -99,6 +106,7 @@ impl Domains {
     fn of(hosts: usize) -> Self {
         Self {
             hosts: vec![None; hosts],
+            gone: VecDeque::new(),
             lost: false,
         }
     }
@@ -130,10 +138,36 @@ impl Domains {
             }
             Notice::Gone(uuid) => {
                 let before = self.of_domain(uuid);
-                self.hosts.get_mut(index)?.as_mut()?.remove(&uuid);
+                let gone = self.hosts.get_mut(index)?.as_mut()?.remove(&uuid);
+                self.remember(gone);
                 self.news_of(uuid, before.as_ref())
             }
+            Notice::MigratedAway(uuid) => {
+                let before = self.of_domain(uuid);
+                let gone = self.hosts.get_mut(index)?.as_mut()?.remove(&uuid);
+                self.remember(gone);
+                if self.of_domain(uuid).is_some() {
+                    // It went to, or was left on, another hypervisor of this host.
+                    return self.news_of(uuid, before.as_ref());
+                }
+                let known = self.gone.iter().find(|it| it.identity.uuid == uuid)?;
+                self.is_complete()
+                    .then(|| News::MigratedAway(known.clone()))
+            }
         }
+    }
+
+    fn remember(&mut self, gone: Option<LocalDomain>) {
+        let Some(gone) = gone else { return };
+        let uuid = gone.identity.uuid;
+        self.gone.retain(|known| known.identity.uuid != uuid);
+        self.gone.push_front(LocalDomain {
+            active: false,
+            state: SHUT_OFF,
+            migration: Migration::Outgoing,
+            ..gone
+        });
+        self.gone.truncate(MAX_GONE);
     }
 
     fn is_complete(&self) -> bool {
@@ -183,8 +217,6 @@ const fn is_active(state: u8, instance: Option<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use fence_cluster::seam::Migration;
-
     use super::*;
     use crate::libvirt::watch;
 
@@ -250,6 +282,26 @@ mod tests {
         domains.take(1, Notice::Gone(A));
         let copy = domains.of_domain(A).unwrap();
         assert_eq!(copy.migration, Migration::Incoming);
+    }
+
+    #[test]
+    fn domain_that_a_migration_took_away_is_told_with_what_it_was() {
+        let mut domains = Domains::of(2);
+        domains.take(0, snapshot(&[domain(A, Some(1)), domain(B, Some(2))]));
+        domains.take(1, snapshot(&[]));
+        let Some(News::MigratedAway(left)) = domains.take(0, Notice::MigratedAway(A)) else {
+            panic!("not told");
+        };
+        assert_eq!((left.identity.uuid, left.active), (A, false));
+        assert_eq!(left.migration, Migration::Outgoing);
+        // Also if that it is gone was told before.
+        assert_eq!(domains.take(0, Notice::Gone(B)), Some(News::Gone(B)));
+        let late = domains.take(0, Notice::MigratedAway(B));
+        assert!(matches!(late, Some(News::MigratedAway(_))), "{late:?}");
+        // To another hypervisor of this host it did not leave.
+        domains.take(0, Notice::Changed(domain(A, Some(3))));
+        domains.take(1, Notice::Changed(domain(A, Some(1))));
+        assert_eq!(domains.take(0, Notice::MigratedAway(A)), None);
     }
 
     #[test]

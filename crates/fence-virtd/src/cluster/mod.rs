@@ -7,6 +7,7 @@
 
 mod inventory;
 mod owner;
+mod shutdown;
 
 use std::fmt;
 use std::io;
@@ -48,6 +49,8 @@ pub struct CpgBackend {
     obstacle: watch::Receiver<Option<String>>,
     facts: Arc<Facts>,
     tickets: AtomicU64,
+    /// Whether the whole host is shutting down, once that is asked for.
+    host_ends: Mutex<Option<watch::Receiver<bool>>>,
     clock: Clock,
 }
 
@@ -55,6 +58,8 @@ pub struct CpgBackend {
 #[derive(Debug, Default)]
 struct Facts {
     summary: Mutex<String>,
+    /// Who is in the group, and whether there is quorum.
+    condition: watch::Sender<String>,
 }
 
 /// What the owner is asked for.
@@ -68,7 +73,11 @@ enum Command {
     /// Nobody waits for it any more.
     Abandoned(Ticket),
     /// Leave the group, and say when that is done.
-    Leave(oneshot::Sender<()>),
+    Leave {
+        /// The whole host is shutting down: nothing is started on it any more.
+        host_ends: bool,
+        left: oneshot::Sender<()>,
+    },
 }
 
 impl CpgBackend {
@@ -96,6 +105,7 @@ impl CpgBackend {
             obstacle,
             facts,
             tickets: AtomicU64::new(1),
+            host_ends: Mutex::default(),
             clock,
         })
     }
@@ -191,14 +201,28 @@ impl Backend for CpgBackend {
         format!("{} {}", lock(&self.facts.summary), self.libvirt.summary())
     }
 
+    fn condition(&self) -> Option<watch::Receiver<String>> {
+        Some(self.facts.condition.subscribe())
+    }
+
     fn shut_down(&self) {
         self.libvirt.shutdown();
+        let (sender, ending) = watch::channel(false);
+        *lock(&self.host_ends) = Some(ending);
+        // It has an answer long before the group is left.
+        tokio::spawn(async move { sender.send_replace(shutdown::is_under_way().await) });
     }
 
     fn leave(&self) -> Leaving<'_> {
         Box::pin(async {
+            let ending = lock(&self.host_ends).clone();
+            let host_ends = ending.is_some_and(|ending| *ending.borrow());
             let (sender, left) = oneshot::channel();
-            if self.commands.send(Command::Leave(sender)).await.is_ok() {
+            let command = Command::Leave {
+                host_ends,
+                left: sender,
+            };
+            if self.commands.send(command).await.is_ok() {
                 // If the owner is gone there is nothing to leave.
                 let _ = left.await;
             }

@@ -25,8 +25,9 @@ use crate::proof::Prover;
 use crate::sync::lock;
 
 /// How long the core's time waits for everything that corosync has for us: a look ahead before something is
-/// begun. A corosync that hangs must not hold up answers.
-const LOOK_AHEAD: Duration = Duration::from_millis(500);
+/// begun. A corosync that hangs must not hold up answers. In steps, of which a daemon that was stopped itself
+/// loses one only, so that the thread that talks to corosync, which was stopped as well, has its time.
+const LOOK_AHEAD: (u32, Duration) = (10, Duration::from_millis(50));
 
 /// How often what was counted is put where others can see it.
 const REPORT: Duration = Duration::from_secs(1);
@@ -51,10 +52,11 @@ struct Waiting {
     domain: DomainRef,
 }
 
-/// A look ahead: until this barrier has come, or this moment.
+/// A look ahead: until this barrier has come, or all steps are over.
 struct LookAhead {
     barrier: u64,
-    until: Instant,
+    steps: u32,
+    next: Instant,
 }
 
 /// The owner.
@@ -79,7 +81,6 @@ pub(super) struct Owner {
     unknown_hosts: BTreeSet<String>,
     members: usize,
     quorate: bool,
-    status: String,
     outputs: Vec<Output>,
 }
 
@@ -118,7 +119,6 @@ impl Owner {
             unknown_hosts: BTreeSet::new(),
             members: 0,
             quorate: false,
-            status: String::new(),
             outputs: Vec::new(),
         }
     }
@@ -138,7 +138,10 @@ impl Owner {
                 news = news => self.heard(news),
                 Some(brought) = self.brought.recv() => self.take(brought),
                 command = self.commands.recv() => match command {
-                    Some(Command::Leave(left)) => {
+                    Some(Command::Leave { host_ends, left }) => {
+                        if host_ends {
+                            self.feed(Event::ShuttingDown);
+                        }
                         self.corosync.leave().await;
                         let _ = left.send(());
                         return;
@@ -146,7 +149,7 @@ impl Owner {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                () = at(due) => self.tick(),
+                () = at(due) => self.due_now(),
             }
             self.report();
         }
@@ -166,7 +169,7 @@ impl Owner {
     /// When to come back if nothing happens.
     fn due(&self) -> Option<Instant> {
         if let Some(look_ahead) = &self.look_ahead {
-            return Some(look_ahead.until);
+            return Some(look_ahead.next);
         }
         let deadline = self.core.as_ref()?.cluster.deadline()?;
         Some(Instant::from_std(self.clock.instant(deadline)))
@@ -174,14 +177,25 @@ impl Owner {
 
     /// The core's time has come. Before it may act on that it gets everything that corosync has for us, so that
     /// a word that calls something off is heard first, above all by a daemon that was stopped and goes on.
-    fn tick(&mut self) {
-        if self.connected && self.look_ahead.is_none() {
-            self.look_ahead = Some(LookAhead {
-                barrier: self.corosync.barrier(),
-                until: Instant::now() + LOOK_AHEAD,
-            });
-            return;
+    fn due_now(&mut self) {
+        let next = Instant::now() + LOOK_AHEAD.1;
+        match &mut self.look_ahead {
+            Some(look_ahead) if look_ahead.steps > 0 => {
+                look_ahead.steps -= 1;
+                look_ahead.next = next;
+            }
+            None if self.connected => {
+                self.look_ahead = Some(LookAhead {
+                    barrier: self.corosync.barrier(),
+                    steps: LOOK_AHEAD.0,
+                    next,
+                });
+            }
+            _ => self.tick(),
         }
+    }
+
+    fn tick(&mut self) {
         self.look_ahead = None;
         self.feed(Event::Tick);
     }
@@ -213,7 +227,10 @@ impl Owner {
             Happening::Nodes(nodes) => self.feed(Event::Nodes(nodes)),
             Happening::Hosts(hosts) => {
                 let hosts = self.of_interest(hosts);
-                self.feed(Event::Hosts(hosts));
+                // Without any, nothing is claimed.
+                if !hosts.is_empty() {
+                    self.feed(Event::Hosts(hosts));
+                }
             }
             Happening::Barrier(barrier) => {
                 let awaited = self.look_ahead.as_ref();
@@ -222,7 +239,7 @@ impl Owner {
                 }
             }
         }
-        self.tell_status();
+        self.tell_condition();
     }
 
     /// The group is joined, for the first time or again.
@@ -255,9 +272,15 @@ impl Owner {
         });
     }
 
-    /// Those of corosync's hosts that may run domains.
+    /// Those of corosync's hosts that may run domains; none if that can't be told: a name that corosync does
+    /// not know may be a slip for one that it does.
     fn of_interest(&mut self, hosts: Vec<(NodeId, String)>) -> Vec<(NodeId, String)> {
         let wanted = &self.settings.hosts;
+        if hosts.is_empty() {
+            warn!(
+                "corosync has no nodelist, so nobody knows which hosts there are, and nothing is claimed about their domains: add one to corosync.conf"
+            );
+        }
         let is = |host: &CpgHost, (id, name): &(NodeId, String)| match host {
             CpgHost::Id(wanted) => NodeId(*wanted) == *id,
             CpgHost::Name(wanted) => wanted.eq_ignore_ascii_case(name),
@@ -269,18 +292,15 @@ impl Owner {
         for host in unknown.difference(&self.unknown_hosts) {
             warn!(
                 host,
-                "'hosts' names a host that is not in corosync's nodelist: correct it in fence_virt.conf or add the node in corosync.conf"
+                "'hosts' names a host that is not in corosync's nodelist, and nothing is claimed about other hosts' domains: correct it in fence_virt.conf or add the node in corosync.conf"
             );
         }
         self.unknown_hosts = unknown;
-        if hosts.is_empty() {
-            warn!(
-                "corosync has no nodelist, so a host that was never seen is not missed: add one to corosync.conf"
-            );
+        if !self.unknown_hosts.is_empty() {
+            return Vec::new();
         }
-        let counts = |known: &(NodeId, String)| {
-            self.settings.hosts.is_empty() || self.settings.hosts.iter().any(|it| is(it, known))
-        };
+        let counts =
+            |known: &(NodeId, String)| wanted.is_empty() || wanted.iter().any(|it| is(it, known));
         hosts.into_iter().filter(counts).collect()
     }
 
@@ -292,6 +312,11 @@ impl Owner {
             }
             News::Changed(domain) => self.feed(Event::Changed(domain)),
             News::Gone(uuid) => self.feed(Event::Gone(uuid)),
+            News::MigratedAway(domain) => {
+                let uuid = domain.identity.uuid;
+                self.feed(Event::Changed(domain));
+                self.feed(Event::Gone(uuid));
+            }
             News::Lost => self.feed(Event::InventoryLost),
         }
     }
@@ -316,7 +341,7 @@ impl Owner {
                 reply,
             } => self.request(ticket, request, reply),
             Command::Abandoned(ticket) => self.feed(Event::Abandoned(ticket)),
-            Command::Leave(_) => {}
+            Command::Leave { .. } => {}
         }
     }
 
@@ -398,19 +423,23 @@ impl Owner {
         }
     }
 
-    /// Who is there, for the log and the counters.
-    fn tell_status(&mut self) {
+    /// Who is there: for the log, the counters and the service manager.
+    fn tell_condition(&mut self) {
         let quorum = if self.quorate { "quorum" } else { "no quorum" };
-        let status = match (self.connected, self.members) {
-            (false, _) => "not joined".to_owned(),
+        let condition = match (self.connected, self.members) {
+            (false, _) => "cluster not joined".to_owned(),
             // Nothing is known yet.
             (true, 0) => return,
-            (true, 1) => format!("1 member, {quorum}"),
-            (true, members) => format!("{members} members, {quorum}"),
+            (true, 1) => format!("cluster of 1 member, {quorum}"),
+            (true, members) => format!("cluster of {members} members, {quorum}"),
         };
-        if status != self.status {
-            info!("cluster: {status}");
-            self.status = status;
+        let changed = self.facts.condition.send_if_modified(|told| {
+            let changed = *told != condition;
+            condition.clone_into(told);
+            changed
+        });
+        if changed {
+            info!("{condition}");
         }
     }
 
@@ -420,7 +449,8 @@ impl Owner {
         }
         self.reported = Instant::now();
         let core = self.core.as_ref().map(|core| core.cluster.summary());
-        let summary = format!("cluster={:?} {}", self.status, core.unwrap_or_default());
+        let condition = self.facts.condition.borrow().clone();
+        let summary = format!("{condition}; {}", core.unwrap_or_default());
         *lock(&self.facts.summary) = summary;
     }
 }

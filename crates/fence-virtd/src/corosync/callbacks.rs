@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 
 use fence_cluster::seam::{LeaveReason, MemberId, NodeId};
+use fence_cluster::wire::message::MAX_MESSAGE;
 use rust_corosync::{cpg, quorum};
 
 use super::Happening;
@@ -35,7 +36,7 @@ pub(super) const CPG: cpg::ModelData = cpg::ModelData::ModelV1(cpg::Model1Data {
 pub(super) const QUORUM: quorum::ModelData = quorum::ModelData::ModelV1(quorum::Model1Data {
     flags: quorum::Model1Flags::None,
     quorum_notification_fn: Some(quorum_changed),
-    nodelist_notification_fn: None,
+    nodelist_notification_fn: Some(nodes_changed),
 });
 
 #[expect(clippy::too_many_arguments, reason = "rust-corosync demands it")]
@@ -47,9 +48,11 @@ fn delivered(
     message: &[u8],
     _length: usize,
 ) {
+    // Enough for the core to see that it is too long: what waits has a bound whatever a stranger sends.
+    let kept = message.get(..=MAX_MESSAGE).unwrap_or(message);
     put(Happening::Delivered {
         from: member(node, pid),
-        bytes: message.to_vec(),
+        bytes: kept.to_vec(),
     });
 }
 
@@ -80,11 +83,27 @@ fn quorum_changed(
     _: &quorum::Handle,
     quorate: bool,
     _: quorum::RingId,
-    nodes: Vec<rust_corosync::NodeId>,
+    _: Vec<rust_corosync::NodeId>,
 ) {
-    let nodes = nodes.into_iter().map(|node| NodeId(node.into()));
-    put(Happening::Nodes(nodes.collect()));
     put(Happening::Quorum(quorate));
+}
+
+fn nodes_changed(
+    _: &quorum::Handle,
+    _: quorum::RingId,
+    members: Vec<rust_corosync::NodeId>,
+    joined: Vec<rust_corosync::NodeId>,
+    _left: Vec<rust_corosync::NodeId>,
+) {
+    let nodes = |kept: &dyn Fn(&rust_corosync::NodeId) -> bool| {
+        let kept = members.iter().copied().filter(kept);
+        Happening::Nodes(kept.map(|node| NodeId(node.into())).collect())
+    };
+    // A node whose corosync came back before it was missed is in both rings: it was away all the same.
+    if !joined.is_empty() {
+        put(nodes(&|node| !joined.contains(node)));
+    }
+    put(nodes(&|_| true));
 }
 
 fn member(node: rust_corosync::NodeId, pid: u32) -> MemberId {

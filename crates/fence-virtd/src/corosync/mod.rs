@@ -21,8 +21,6 @@ use fence_cluster::seam::{LeaveReason, MemberId, NodeId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::{mpsc, watch};
 
-pub use self::outbox::MAX_MESSAGE;
-
 use self::outbox::{Outbox, Overflow};
 use crate::sync::lock;
 
@@ -55,10 +53,11 @@ pub enum Happening {
     },
     /// Whether this partition has quorum. False without a quorum provider.
     Quorum(bool),
-    /// The hosts that corosync has in this partition; comes with every change of its ring.
-    Nodes(Vec<NodeId>),
     /// The configured hosts.
     Hosts(Vec<(NodeId, String)>),
+    /// The hosts that corosync has in this partition. Told with every change of its ring, also if they are the
+    /// same as before.
+    Nodes(Vec<NodeId>),
     /// Everything that corosync had for us when [`Corosync::barrier`] was called has come.
     Barrier(u64),
 }

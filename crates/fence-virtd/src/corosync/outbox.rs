@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 
+use fence_cluster::wire::message::MAX_MESSAGE;
+
 /// Messages that may wait. Corosync refuses them for the time of a membership change, a second or two.
 const MAX_WAITING: usize = 4096;
 
 /// Their bytes.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
-
-/// The largest message: what corosync takes in one piece is 1,047,552 bytes.
-pub const MAX_MESSAGE: usize = 1_000_000;
 
 /// A message that cannot wait, so that what comes behind it must not be sent either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +16,7 @@ pub(super) enum Overflow {
     /// Too much waits already.
     #[error("corosync takes no messages: too many are waiting")]
     Full,
-    /// Corosync would have to cut it.
+    /// Nobody would take it. (Corosync cuts what has more than 1,047,552 bytes, and waits while it does.)
     #[error("a message of {0} bytes is too long to be sent")]
     TooLong(usize),
 }

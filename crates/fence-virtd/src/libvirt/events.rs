@@ -1,7 +1,7 @@
 //! libvirt's own word that something happened, which the `virt` crate does not wrap: the events of
 //! domains, the end of a connection, and the job that a domain is in.
 //!
-//! The callbacks run on the thread of libvirt's event loop. They hand over the UUID and nothing else:
+//! The callbacks run on the thread of libvirt's event loop. They hand over the UUID, and what asking does not tell:
 //! what the domain is now is asked by whoever is told.
 
 use std::ffi::{c_int, c_void};
@@ -15,10 +15,19 @@ use virt_sys::{virConnectPtr, virDomainPtr, virTypedParameterPtr};
 
 use super::connection::{Connection, Fault};
 
+/// What happened to a domain, as far as asking for it does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Happened {
+    /// Anything.
+    Something,
+    /// Its run here ended because a migration took it elsewhere.
+    MigratedAway,
+}
+
 /// Who is told. Called on the event loop's thread: it must neither block nor call libvirt.
 pub(super) trait Told: Send + Sync + 'static {
     /// Something happened to this domain.
-    fn happened(&self, domain: Uuid);
+    fn happened(&self, domain: Uuid, what: Happened);
     /// The connection has ended, for this reason.
     fn closed(&self, reason: &'static str);
 }
@@ -152,7 +161,7 @@ unsafe extern "C" fn free_opaque(opaque: *mut c_void) {
 }
 
 /// Tells what happened. Both pointers are what libvirt gave to a callback.
-unsafe fn tell(domain: virDomainPtr, opaque: *mut c_void) {
+unsafe fn tell(domain: virDomainPtr, what: Happened, opaque: *mut c_void) {
     let mut uuid = Uuid([0; 16]);
     // SAFETY: libvirt's domain is valid during the call, and a UUID has 16 bytes. It is read from the
     // handle: nothing is asked.
@@ -161,18 +170,28 @@ unsafe fn tell(domain: virDomainPtr, opaque: *mut c_void) {
     }
     // SAFETY: the box that was registered; libvirt frees it only when no callback runs.
     let told = unsafe { &*opaque.cast::<Opaque>() };
-    told.happened(uuid);
+    told.happened(uuid, what);
 }
 
 unsafe extern "C" fn on_lifecycle(
     _: virConnectPtr,
     domain: virDomainPtr,
-    _event: c_int,
-    _detail: c_int,
+    event: c_int,
+    detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
+    let what = (u32::try_from(event), u32::try_from(detail));
+    let migrated = (
+        Ok(virt_sys::VIR_DOMAIN_EVENT_STOPPED),
+        Ok(virt_sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED),
+    );
+    let what = if what == migrated {
+        Happened::MigratedAway
+    } else {
+        Happened::Something
+    };
     // SAFETY: both are as libvirt passed them.
-    unsafe { tell(domain, opaque) };
+    unsafe { tell(domain, what, opaque) };
     0
 }
 
@@ -183,7 +202,7 @@ unsafe extern "C" fn on_migration_iteration(
     opaque: *mut c_void,
 ) {
     // SAFETY: both are as libvirt passed them.
-    unsafe { tell(domain, opaque) };
+    unsafe { tell(domain, Happened::Something, opaque) };
 }
 
 unsafe extern "C" fn on_job_completed(
@@ -194,7 +213,7 @@ unsafe extern "C" fn on_job_completed(
     opaque: *mut c_void,
 ) {
     // SAFETY: both are as libvirt passed them.
-    unsafe { tell(domain, opaque) };
+    unsafe { tell(domain, Happened::Something, opaque) };
 }
 
 unsafe extern "C" fn on_device(
@@ -204,7 +223,7 @@ unsafe extern "C" fn on_device(
     opaque: *mut c_void,
 ) {
     // SAFETY: both are as libvirt passed them.
-    unsafe { tell(domain, opaque) };
+    unsafe { tell(domain, Happened::Something, opaque) };
 }
 
 unsafe extern "C" fn on_close(_: virConnectPtr, reason: c_int, opaque: *mut c_void) {

@@ -184,7 +184,7 @@ impl News {
                     self.cids.remove(&domain.uuid);
                 }
             },
-            Notice::Gone(uuid) => {
+            Notice::Gone(uuid) | Notice::MigratedAway(uuid) => {
                 self.cids.remove(&uuid);
             }
             Notice::Current(since) => self.current = Some(since),

@@ -18,6 +18,7 @@ use tracing::error;
 use super::act::{Authority, Change, OffReport, Start, Started, Transient};
 use super::changes::{NoProof, TURN_KEPT};
 use super::connection::{Fault, Found};
+use super::lanes::Place;
 use super::pool::{Lane, Ticket};
 use super::survey::{Survey, Timing, Work};
 use super::watch::Migration;
@@ -98,6 +99,12 @@ impl Jobs {
     /// Does a job, to its end.
     pub async fn execute(&self, job: Job) -> Outcome {
         match job {
+            // What is seen now may be undone by a call that has not returned.
+            Job::Look(uuid) | Job::Off { domain: uuid, .. } | Job::Start { domain: uuid, .. }
+                if self.inner().lanes.is_stuck(uuid) =>
+            {
+                Outcome::Silent
+            }
             Job::Look(uuid) => self.find(Wanted::Is(uuid)).await,
             Job::Find(text) => self.find(Wanted::IsCalled(text)).await,
             Job::Ping => self.ping().await,
@@ -136,9 +143,15 @@ impl Jobs {
 
     async fn find(&self, wanted: Wanted) -> Outcome {
         let deadline = Instant::now() + QUESTION;
-        match self.inner().survey(wanted, deadline).await {
+        let inner = self.inner();
+        match inner.survey(wanted, deadline).await {
             Some((Verdict::Known { .. } | Verdict::Ambiguous(_), answers)) => {
-                Outcome::Found(together(answers))
+                let found = together(answers);
+                let stuck = |it: &LocalDomain| inner.lanes.is_stuck(it.identity.uuid);
+                if found.iter().any(stuck) {
+                    return Outcome::Silent;
+                }
+                Outcome::Found(found)
             }
             Some((Verdict::Unknown, _)) => Outcome::Found(Vec::new()),
             _ => Outcome::Silent,
@@ -151,8 +164,13 @@ impl Jobs {
             Ok(change) => change,
             Err(outcome) => return outcome,
         };
-        let (change, _place) = change;
-        match inner.off_for_good(&change, deadline).await {
+        let (change, place) = change;
+        let off = inner.off_for_good(&change, deadline).await;
+        if off.is_err() && gave_up_a_call(&place) {
+            error!(uuid = %domain, "nobody knows whether the domain is off: a call to libvirt does not return");
+            return Outcome::Silent;
+        }
+        match off {
             Ok(None) => Outcome::WasOff,
             Ok(Some((acted, report))) => {
                 if keep {
@@ -182,7 +200,7 @@ impl Jobs {
 
     async fn start(&self, domain: Uuid, times: Times) -> Outcome {
         let inner = self.inner();
-        let ((change, _place), deadline) = match inner.job_change(domain, false, times).await {
+        let ((change, place), deadline) = match inner.job_change(domain, false, times).await {
             Ok(change) => change,
             Err(outcome) => return outcome,
         };
@@ -203,7 +221,9 @@ impl Jobs {
                 let was = kept.map(|kept| kept.host);
                 let was = was.filter(|host| answers.get(*host).is_some_and(has));
                 let host = was.or(defined);
-                inner.job_start(&change, (host, None), deadline).await
+                inner
+                    .job_start((&change, &place), (host, None), deadline)
+                    .await
             }
             Verdict::Unknown => match kept {
                 Some(Kept {
@@ -211,7 +231,7 @@ impl Jobs {
                     transient: Some(transient),
                 }) => {
                     let what = (Some(host), Some(transient));
-                    inner.job_start(&change, what, deadline).await
+                    inner.job_start((&change, &place), what, deadline).await
                 }
                 _ => Outcome::Failed("it is no longer defined here".to_owned()),
             },
@@ -247,7 +267,16 @@ fn no_proof(domain: Uuid, doubt: &NoProof) -> Outcome {
     }
 }
 
-type Place = super::lanes::Place;
+/// Whether a call for this domain is out whose end is not waited for. From here on the domain counts as one
+/// of which nothing is known, until that call returns.
+fn gave_up_a_call(place: &Arc<Place>) -> bool {
+    // Besides the job that waits, only a worker that has begun holds it.
+    let out = Arc::strong_count(place) > 1;
+    if out {
+        place.give_up();
+    }
+    out
+}
 
 impl Inner {
     /// Takes the domain's turn for a job.
@@ -288,7 +317,7 @@ impl Inner {
 
     async fn job_start(
         &self,
-        change: &Arc<Change>,
+        (change, place): (&Arc<Change>, &Arc<Place>),
         (host, transient): (Option<usize>, Option<Transient>),
         deadline: Instant,
     ) -> Outcome {
@@ -306,7 +335,9 @@ impl Inner {
             Ok(Ok(Started::Failed | Started::Denied) | Err(_)) => {
                 Outcome::Failed("it could not be started".to_owned())
             }
-            Err(_) => Outcome::Silent,
+            Err(_) if gave_up_a_call(place) => Outcome::Silent,
+            // It was not taken up, and now never is.
+            Err(_) => Outcome::NotBegun,
         }
     }
 
@@ -366,7 +397,7 @@ fn describe(common: &Arc<super::host::Common>, found: &Found) -> Result<Seen, Fa
         Err(fault) => return Err(fault),
     };
     let migration = match (found.copy.activity, by_state(state, reason)) {
-        (Activity::Off, _) => Migration::None,
+        (Activity::Off, half) => half.unwrap_or(Migration::None),
         (Activity::On, Some(half @ (Migration::Incoming | Migration::Outgoing))) => half,
         (Activity::On, _) => role::ask(common, found).unwrap_or_else(|| presumed(state)),
     };
@@ -377,8 +408,7 @@ fn describe(common: &Arc<super::host::Common>, found: &Found) -> Result<Seen, Fa
     })
 }
 
-/// Each domain once, with the copy that matters most: an active one before one that a migration brings, and
-/// that before one that is shut off.
+/// Each domain once, with the copy that matters most.
 fn together(answers: Vec<Answer<Vec<Seen>>>) -> Vec<LocalDomain> {
     let mut all: Vec<LocalDomain> = Vec::new();
     let seen = answers.iter().filter_map(Answer::got).flatten();
@@ -396,12 +426,14 @@ fn together(answers: Vec<Answer<Vec<Seen>>>) -> Vec<LocalDomain> {
     all
 }
 
-/// Which of two copies of one domain on one host speaks for both.
+/// Which of two copies of one domain on one host speaks for both: an active one before one that a migration
+/// brings, that before one that a migration took away, and that before one that is shut off.
 #[must_use]
 pub const fn weight(domain: &LocalDomain) -> u8 {
     match (domain.active, domain.migration) {
-        (true, seam::Migration::None | seam::Migration::Outgoing) => 2,
-        (true, seam::Migration::Incoming) => 1,
+        (true, seam::Migration::None | seam::Migration::Outgoing) => 3,
+        (true, seam::Migration::Incoming) => 2,
+        (false, seam::Migration::Outgoing) => 1,
         (false, _) => 0,
     }
 }

@@ -24,6 +24,8 @@ struct Lane {
     users: usize,
     /// A start of the domain is under way: a call that may yet be executed.
     starting: bool,
+    /// Places whose turn was given up although a call of theirs may yet be executed.
+    stuck: usize,
 }
 
 #[derive(Default)]
@@ -54,6 +56,8 @@ struct Turn {
     guard: Option<OwnedMutexGuard<()>>,
     /// What gives it up when its time is over.
     timer: Option<AbortHandle>,
+    /// It was given up before its end.
+    given_up: bool,
 }
 
 /// A start that may be executed at any moment until this is dropped.
@@ -94,6 +98,13 @@ impl Lanes {
     pub(super) fn is_starting(&self, uuid: Uuid) -> bool {
         let table = self.table();
         table.lanes.get(&uuid).is_some_and(|lane| lane.starting)
+    }
+
+    /// Whether a call that changes the domain was begun, was given up, and has not returned: it may still be
+    /// executed.
+    pub(super) fn is_stuck(&self, uuid: Uuid) -> bool {
+        let table = self.table();
+        table.lanes.get(&uuid).is_some_and(|lane| lane.stuck > 0)
     }
 
     fn join(&self, uuid: Uuid) -> Result<Arc<AsyncMutex<()>>, Crowded> {
@@ -137,7 +148,12 @@ impl Place {
 
     /// Lets the next order in. From here on nothing may be started from this place.
     pub(super) fn give_up(&self) {
-        if self.turn().guard.take().is_some() {
+        let mut turn = self.turn();
+        if turn.guard.take().is_some() {
+            turn.given_up = true;
+            if let Some(lane) = self.lanes.table().lanes.get_mut(&self.uuid) {
+                lane.stuck = lane.stuck.saturating_add(1);
+            }
             error!(uuid = %self.uuid, "a call to libvirt for this domain does not return; other orders for the domain are let in");
         }
     }
@@ -181,6 +197,9 @@ impl Drop for Place {
         table.users = table.users.saturating_sub(1);
         if let Some(lane) = table.lanes.get_mut(&self.uuid) {
             lane.users = lane.users.saturating_sub(1);
+            if turn.given_up {
+                lane.stuck = lane.stuck.saturating_sub(1);
+            }
             if lane.users == 0 {
                 table.lanes.remove(&self.uuid);
             }
@@ -226,7 +245,9 @@ mod tests {
         let next = now(lanes.enter(A));
         assert!(next.is_some() && !stuck.has_turn());
         assert!(now(lanes.enter(A)).is_none());
+        assert!(lanes.is_stuck(A) && !lanes.is_stuck(B));
         drop(stuck);
+        assert!(!lanes.is_stuck(A));
         assert!(now(lanes.enter(A)).is_none());
     }
 

@@ -4,7 +4,6 @@
 //! is "unknown". docs/cluster.md says what a proof has to prove.
 
 mod history;
-mod program;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::FenceProof;
+use crate::program;
 use crate::sync::lock;
 
 /// Where pacemaker's tool may be.

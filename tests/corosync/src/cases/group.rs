@@ -14,6 +14,10 @@ pub(super) const CASES: &[Named] = &[
         "configured hosts are told by their whole names and when they change",
         hosts,
     ),
+    (
+        "nodes are told at first and when they go and come, with a daemon or without",
+        nodes,
+    ),
     ("messages come to all in one order", order),
     (
         "what corosync refuses for now is sent later in order and nothing is lost",
@@ -76,6 +80,22 @@ fn hosts(stage: &mut Stage) -> Verdict {
     }
     stage.node(1)?.reload()?;
     member.hears(&hosts_line(2), at)?;
+    Ok(())
+}
+
+fn nodes(stage: &mut Stage) -> Verdict {
+    stage.nodes(3)?;
+    let member = stage.member(1)?;
+    let at = member.hears("nodes 1,2,3", 0)?;
+    stage.node(3)?.kill_corosync();
+    let at = member.hears("nodes 1,2", at)?;
+    stage.node(3)?.start_corosync()?;
+    let at = member.hears("nodes 1,2,3", at)?;
+    // Back before it was missed: away all the same.
+    stage.node(2)?.kill_corosync();
+    stage.node(2)?.start_corosync()?;
+    let at = member.hears("nodes 1,3", at)?;
+    member.hears("nodes 1,2,3", at)?;
     Ok(())
 }
 

@@ -52,7 +52,7 @@ impl Seen {
                 assert!(self.up);
                 self.domains.insert(domain.uuid, domain);
             }
-            Notice::Gone(uuid) => {
+            Notice::Gone(uuid) | Notice::MigratedAway(uuid) => {
                 assert!(self.up);
                 self.domains.remove(&uuid);
             }

@@ -25,7 +25,7 @@ impl Mailbox {
     pub(super) fn post(&mut self, notice: Notice) -> bool {
         let domain = match &notice {
             Notice::Changed(domain) => domain.uuid,
-            Notice::Gone(uuid) => *uuid,
+            Notice::Gone(uuid) | Notice::MigratedAway(uuid) => *uuid,
             Notice::Current(moment) => {
                 self.current = Some(*moment);
                 return true;
@@ -50,7 +50,11 @@ impl Mailbox {
             self.current = None;
             return false;
         }
-        self.changes.insert(domain, notice);
+        let waiting = self.changes.get(&domain);
+        let said_better = matches!(waiting, Some(Notice::MigratedAway(_)));
+        if !(said_better && matches!(notice, Notice::Gone(_))) {
+            self.changes.insert(domain, notice);
+        }
         true
     }
 
@@ -106,8 +110,17 @@ mod tests {
             assert!(mailbox.post(changed(1, state)));
             assert!(mailbox.post(changed(2, state)));
         }
+        assert!(mailbox.post(Notice::MigratedAway(uuid(3))));
+        assert!(mailbox.post(Notice::Gone(uuid(3))));
         assert!(mailbox.post(Notice::Gone(uuid(2))));
-        assert_eq!(drain(&mut mailbox), [changed(1, 99), Notice::Gone(uuid(2))]);
+        assert_eq!(
+            drain(&mut mailbox),
+            [
+                changed(1, 99),
+                Notice::Gone(uuid(2)),
+                Notice::MigratedAway(uuid(3))
+            ]
+        );
     }
 
     #[test]

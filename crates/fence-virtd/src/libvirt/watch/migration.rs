@@ -138,6 +138,10 @@ pub(in super::super) const fn by_state(state: u32, reason: i32) -> Option<Migrat
             virt_sys::VIR_DOMAIN_RUNNING,
             virt_sys::VIR_DOMAIN_RUNNING_POSTCOPY | virt_sys::VIR_DOMAIN_RUNNING_POSTCOPY_FAILED,
         ) => Some(Migration::Incoming),
+        // It was here until a migration took it elsewhere.
+        (virt_sys::VIR_DOMAIN_SHUTOFF, virt_sys::VIR_DOMAIN_SHUTOFF_MIGRATED) => {
+            Some(Migration::Outgoing)
+        }
         (virt_sys::VIR_DOMAIN_RUNNING, _)
         | (virt_sys::VIR_DOMAIN_PAUSED, virt_sys::VIR_DOMAIN_PAUSED_MIGRATION) => None,
         _ => Some(Migration::None),
@@ -319,7 +323,8 @@ mod tests {
             (3, 12, Some(Outgoing)), // paused, post-copy
             (3, 2, None),            // paused, migration
             (3, 1, Some(No)),        // paused by a user
-            (5, 3, Some(No)),        // shut off, migrated
+            (5, 4, Some(Outgoing)),  // shut off, migrated
+            (5, 2, Some(No)),        // shut off, destroyed
             (6, 1, Some(No)),        // crashed
         ] {
             assert_eq!(by_state(state, reason), role, "{state} {reason}");

@@ -91,7 +91,8 @@ pub enum Migration {
     None,
     /// It is the half that a migration goes to. It may be resumed at any moment.
     Incoming,
-    /// It is the half that a migration comes from.
+    /// It is the half that a migration comes from. Of a domain that is off: its last run ended because a
+    /// migration took it elsewhere.
     Outgoing,
 }
 
@@ -105,6 +106,8 @@ pub enum Notice {
     Changed(WatchedDomain),
     /// There is no such domain any more, neither active nor defined.
     Gone(Uuid),
+    /// As [`Notice::Gone`], and libvirt said that a migration took it elsewhere.
+    MigratedAway(Uuid),
     /// What was told is no older than this moment, as to which domains are on and by which run. Comes
     /// after each snapshot, and when [`Watcher::refresh`] asked for it.
     Current(Instant),

@@ -10,6 +10,7 @@ use fence_proto::Uuid;
 use fence_proto::fencing::Backoff;
 use tracing::{info, warn};
 
+use super::super::events::Happened;
 use super::super::pool::STACK;
 use super::{Notice, Shared, migration, worker};
 use crate::sync::lock;
@@ -54,6 +55,8 @@ struct Todo {
     refresh: bool,
     /// Ask for these domains.
     dirty: BTreeSet<Uuid>,
+    /// Those of them that a migration took elsewhere, as libvirt said.
+    migrated: BTreeSet<Uuid>,
 }
 
 impl State {
@@ -71,8 +74,14 @@ impl State {
         self.todo.dirty.insert(domain);
         if self.todo.dirty.len() > MAX_DIRTY {
             self.todo.dirty.clear();
+            self.todo.migrated.clear();
             self.todo.resync = true;
         }
+    }
+
+    /// Whether it was said of a domain that a migration took it elsewhere. Said once.
+    pub(super) fn was_migrated(&mut self, domain: Uuid) -> bool {
+        self.todo.migrated.remove(&domain)
     }
 }
 
@@ -296,10 +305,14 @@ impl Shared {
     }
 
     /// An event of libvirt, for the worker with this number.
-    pub(super) fn event(&self, generation: u64, domain: Uuid) {
+    pub(super) fn event(&self, generation: u64, domain: Uuid, what: Happened) {
         let mut state = lock(&self.state);
         if state.counts(generation) {
             state.is_dirty(domain);
+            // While all is being listed nobody asks for it alone.
+            if what == Happened::MigratedAway && state.todo.dirty.contains(&domain) {
+                state.todo.migrated.insert(domain);
+            }
             self.wake.notify_all();
         }
     }

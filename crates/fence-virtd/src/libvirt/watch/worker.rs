@@ -8,7 +8,7 @@ use std::time::Instant;
 use fence_proto::Uuid;
 
 use super::super::connection::{Connection, Fault};
-use super::super::events::{Registration, Told};
+use super::super::events::{Happened, Registration, Told};
 use super::super::pool::STACK;
 use super::supervisor::Task;
 use super::{Notice, Shared};
@@ -56,9 +56,9 @@ struct Ear {
 }
 
 impl Told for Ear {
-    fn happened(&self, domain: Uuid) {
+    fn happened(&self, domain: Uuid, what: Happened) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.event(self.generation, domain);
+            shared.event(self.generation, domain, what);
         }
     }
 
@@ -176,6 +176,7 @@ impl Worker {
             let domain = handle.map(|handle| connection.watched(&handle, &self.shared.settings));
             domain.transpose().map(Option::flatten)
         })?;
+        let migrated = lock(&self.shared.state).was_migrated(uuid);
         let notice = match found {
             Some(domain) => {
                 self.told.insert(uuid, domain.instance);
@@ -187,7 +188,11 @@ impl Worker {
             None => {
                 self.told.remove(&uuid);
                 lock(&self.shared.state).roles.forget(uuid);
-                Notice::Gone(uuid)
+                if migrated {
+                    Notice::MigratedAway(uuid)
+                } else {
+                    Notice::Gone(uuid)
+                }
             }
         };
         self.shared.tell(self.generation, notice);

@@ -90,7 +90,7 @@ impl Claims {
                 }
             }
             Notice::Changed(domain) => self.changed(domain, &mut changes),
-            Notice::Gone(uuid) => self.set(uuid, None, &mut changes),
+            Notice::Gone(uuid) | Notice::MigratedAway(uuid) => self.set(uuid, None, &mut changes),
             Notice::Current(_) | Notice::Lost(_) => {}
         }
         // What was started on the way there and is not to be after all.

@@ -128,7 +128,7 @@ impl Serial {
                 self.up.send_replace(true);
             }
             Notice::Current(moment) => return self.let_in(*moment),
-            Notice::Changed(_) | Notice::Gone(_) => {}
+            Notice::Changed(_) | Notice::Gone(_) | Notice::MigratedAway(_) => {}
         }
         for change in self.claims.take(notice) {
             self.make(change);

@@ -18,7 +18,7 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What came of a program.
 #[derive(Debug)]
-pub(super) struct Ran {
+pub struct Ran {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// What it printed on standard output.
@@ -45,11 +45,7 @@ impl Drop for Group {
 ///
 /// # Errors
 /// Why there is no result.
-pub(super) async fn run(
-    program: &Path,
-    arguments: &[&str],
-    patience: Duration,
-) -> Result<Ran, String> {
+pub async fn run(program: &Path, arguments: &[&str], patience: Duration) -> Result<Ran, String> {
     if !program.is_absolute() {
         return Err("not an absolute path".to_owned());
     }
