@@ -144,3 +144,32 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn cancelling_wakes_who_waits_for_it_and_who_comes_later() {
+        let flag = CancelFlag::new();
+        let never = timeout(Duration::from_millis(20), flag.cancelled()).await;
+        assert!(never.is_err() && !flag.is_cancelled());
+        let waiting = tokio::spawn({
+            let flag = flag.clone();
+            async move { flag.cancelled().await }
+        });
+        tokio::task::yield_now().await;
+        flag.cancel();
+        timeout(Duration::from_secs(10), waiting)
+            .await
+            .unwrap()
+            .unwrap();
+        timeout(Duration::from_secs(10), flag.cancelled())
+            .await
+            .unwrap();
+    }
+}

@@ -142,6 +142,8 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     // Recorded from pacemaker 2.1.5 on a cluster of one whose device fences what it is told to.
@@ -246,6 +248,24 @@ mod tests {
             verdict(SEVERAL, "alpha", at(0, 0), at(41, 0)),
             Proof::Fenced { .. }
         ));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_fencer_says_nothing_panics_and_little_is_a_proof(
+            text in "\\PC{0,200}",
+            completed in "[0-9TZ:. +-]{0,30}",
+            cut in 0..ALL.len() - "</pacemaker-result>\n".len(),
+        ) {
+            let _ = moment(&completed);
+            let cut = ALL.floor_char_boundary(cut);
+            let odd = ALL.replace("2026-11-24 21:06:43Z", &completed);
+            for xml in [&*text, &ALL[..cut], &odd] {
+                let proof = verdict(xml, "alpha", at(43, 0), at(60, 0));
+                let good = xml == odd && moment(&completed).is_some_and(|it| it >= BASE + 43);
+                prop_assert!(good || !matches!(proof, Proof::Fenced { .. }), "{xml}: {proof:?}");
+            }
+        }
     }
 
     #[test]
