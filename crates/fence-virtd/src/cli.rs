@@ -20,6 +20,8 @@ pub enum Request {
     ListPlugins(PathBuf),
     /// `-c`: configure interactively.
     Configure,
+    /// `--test-config`: say what is wrong or odd about this file and its key files, as a start would.
+    TestConfig(PathBuf),
 }
 
 /// Options of a run. What is absent is taken from the configuration file.
@@ -54,6 +56,9 @@ where
     }
     if matches.get_flag("configure") {
         return Ok(Request::Configure);
+    }
+    if matches.get_flag("test-config") {
+        return Ok(Request::TestConfig(config));
     }
     Ok(Request::Run(Options {
         config,
@@ -107,6 +112,12 @@ fn command() -> Command {
                 "Record the process id in this file",
             )
             .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("test-config")
+                .long("test-config")
+                .action(ArgAction::SetTrue)
+                .help("Check the configuration file and its keys; 0 usable, 2 not"),
         )
         .arg(
             Arg::new("version")
@@ -177,6 +188,9 @@ mod tests {
         assert_eq!(parse(["fence_virtd", "-l"]).unwrap(), list(DEFAULT_CONFIG));
         assert_eq!(parse(["fence_virtd", "-l", "-f", "x"]).unwrap(), list("x"));
         assert_eq!(parse(["fence_virtd", "-c"]).unwrap(), Request::Configure);
+        // With what the service manager starts the daemon with.
+        let test = parse(["fence_virtd", "--test-config", "-w", "-f", "x"]).unwrap();
+        assert_eq!(test, Request::TestConfig("x".into()));
     }
 
     #[test]

@@ -40,9 +40,23 @@ fn obey() -> ExitCode {
     match request {
         Request::Run(options) => start(options),
         Request::ListPlugins(config) => list(&config),
+        Request::TestConfig(config) => test_config(&config),
         Request::Configure => refuse(
             "configuring interactively is not available in this version; edit /etc/fence_virt.conf",
         ),
+    }
+}
+
+/// Says whether a configuration can be used, and what is odd about it. Starts nothing.
+fn test_config(path: &Path) -> ExitCode {
+    match config::load(path) {
+        Ok(loaded) => {
+            for warning in loaded.warnings {
+                say(&format!("warning: {warning}"));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error.to_string()),
     }
 }
 
