@@ -203,38 +203,46 @@ CONF
     daemon[$host]=$!
 }
 
-# ask HOST ACTION DOMAIN COUNT
+# ask HOST ACTION DOMAIN COUNT [SECONDS]: with so much patience for each
 ask() {
-    ip netns exec "$prefix-lan" "$release/fence-bench" --ask "10.79.0.$1:1229" "$work/key" "$2" "$3" "$4"
+    ip netns exec "$prefix-lan" "$release/fence-bench" --ask "10.79.0.$1:1229" "$work/key" "$2" "$3" "$4" "${5:-10}"
 }
 field() { sed -n "s/.*\\<$2=\\([0-9.]*\\).*/\\1/p" <<<"$1"; }
 
-restart_daemons() {
-    local host
+# A C daemon that lost its start-up race has no thread for the group, and never will.
+is_deaf() {
+    [ "$1" = C ] && [ "$(find "/proc/${daemon[$2]}/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -lt 2 ]
+}
+# start_all SIDE: a daemon on each host; of a deaf one its host gets another, as an admin would.
+start_all() {
+    local side=$1 host tries
     stop_daemons
     for host in 1 2 3; do
-        start_daemon "$1" "$host"
-        sleep 1
+        for tries in $(seq 30); do
+            start_daemon "$side" "$host"
+            sleep 1
+            is_deaf "$side" "$host" || continue 2
+            kill -KILL "${daemon[$host]}" 2>/dev/null || true
+            wait "${daemon[$host]}" 2>/dev/null || true
+        done
+        fail "$side on host $host: no daemon joined the group in $tries tries"
     done
 }
 
-# Every host knows a domain of every other. A C daemon that lost its start-up race never will: it is started again.
-serves() { [ "$(field "$(ask "$1" status "h$2-0000" 1)" on)" = 1 ]; }
+# Every host knows a domain of every other.
+serves() { [ "$(field "$(ask "$1" status "h$2-0000" 1 2)" on)" = 1 ]; }
 wait_for_all() {
     local side=$1 host other tries
-    for tries in 1 2 3 4 5 6 7 8; do
+    for tries in $(seq 10); do
         for host in 1 2 3; do
             other=$((host % 3 + 1))
-            for _ in $(seq 6); do
-                kill -0 "${daemon[$host]}" 2>/dev/null || break
-                if [ "$side" = C ] && [ "$(find "/proc/${daemon[$host]}/task" -mindepth 1 -maxdepth 1 | wc -l)" -lt 2 ]; then
-                    break
-                fi
+            for _ in $(seq 5); do
                 serves "$host" "$other" && continue 2
                 sleep 0.5
             done
             [ "$side" = C ] || fail "$side does not serve on host $host"
-            restart_daemons "$side"
+            echo "bench-cluster: $side does not serve on host $host, try $tries" >&2
+            start_all "$side"
             continue 2
         done
         return 0
@@ -313,7 +321,7 @@ measure() {
 for size in "${sizes[@]}"; do
     start_hypervisors "$size"
     for side in "${sides[@]}"; do
-        restart_daemons "$side"
+        start_all "$side"
         wait_for_all "$side"
         measure "$side" "$size"
         stop_daemons

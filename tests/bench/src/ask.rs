@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use fence_proto::{Action, DomainRef, Key, Reply};
 
@@ -11,9 +10,6 @@ use crate::exchange::Peer;
 use crate::settings::Asking;
 use crate::stats::Samples;
 use crate::wire::Requests;
-
-/// A daemon that has not answered by then never will.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks, and says in one line how the replies were and how long they took: `on=COUNT off=COUNT
 /// failed=COUNT p50_us=N p99_us=N`.
@@ -31,7 +27,7 @@ pub(crate) fn run(asking: &Asking) -> Result<String, BenchError> {
         target: asking.target,
         key: &key,
         verify: true,
-        patience: PATIENCE,
+        patience: asking.patience,
     };
     let (mut on, mut off, mut failed) = (0, 0, 0);
     let mut times = Vec::with_capacity(asking.count);

@@ -37,6 +37,8 @@ pub(crate) struct Asking {
     pub(crate) domain: String,
     /// How often.
     pub(crate) count: usize,
+    /// How long for each reply.
+    pub(crate) patience: Duration,
 }
 
 /// The help text.
@@ -145,6 +147,7 @@ impl Settings {
                         action: parser.value()?.string()?,
                         domain: parser.value()?.string()?,
                         count: parser.value()?.parse()?,
+                        patience: Duration::from_secs(parser.value()?.parse()?),
                     }));
                 }
                 Long("serve-group") => {
