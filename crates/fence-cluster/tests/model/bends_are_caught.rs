@@ -3,7 +3,8 @@
 use fence_proto::Action;
 
 use crate::bent::{
-    Bend, Bent, DoesNotWaitForItsBegin, HearsNoClosed, SleepsForEver, TakesEveryHostForFenced,
+    AlwaysHasQuorum, Bend, Bent, DoesNotWaitForItsBegin, HearsNoClosed, LooksOnce, SeesNoMigration,
+    SleepsForEver, TakesEveryHostForFenced, TakesSilenceForAbsence,
 };
 use crate::claims::Flaw;
 use crate::explore::catch;
@@ -42,4 +43,48 @@ fn begin_is_needed() {
 #[test]
 fn deadlines_are_needed() {
     caught::<SleepsForEver>(Action::Off, &[(Kind::Hang, 1)], Flaw::Unanswered);
+}
+
+#[test]
+fn quorum_is_needed() {
+    for (action, flaw) in [
+        (Action::Status, Flaw::FalseOff),
+        (Action::Off, Flaw::FalseSuccess),
+    ] {
+        let mut plan = Plan::new(format!("bent: AlwaysHasQuorum {action:?}"), action)
+            .with(&[(Kind::Cut, 1), (Kind::Start, 1)]);
+        plan.domains[0].runs = None;
+        plan.domains[0].defined = vec![0, 1, 2];
+        plan.faults = 2;
+        plan.ask_by = 6000;
+        catch::<Bent<AlwaysHasQuorum>>(plan, flaw);
+    }
+}
+
+#[test]
+fn silence_is_no_absence() {
+    let menu = [(Kind::LibvirtHang, 1)];
+    caught::<TakesSilenceForAbsence>(Action::Status, &menu, Flaw::FalseOff);
+    caught::<TakesSilenceForAbsence>(Action::On, &menu, Flaw::TwoCopies);
+}
+
+#[test]
+fn a_second_look_is_needed() {
+    let mut plan = Plan::new("bent: LooksOnce", Action::Off).with(&[(Kind::Migrate, 1)]);
+    plan.stalls = 1;
+    catch::<Bent<LooksOnce>>(plan, Flaw::FalseSuccess);
+}
+
+#[test]
+fn telling_halves_apart_is_needed() {
+    let menu = [
+        (Kind::Migrate, 1),
+        (Kind::Hang, 1),
+        (Kind::LibvirtHang, 1),
+        (Kind::Cut, 1),
+        (Kind::DaemonKill, 1),
+    ];
+    let mut plan = Plan::new("bent: SeesNoMigration", Action::Off).with(&menu);
+    plan.faults = 2;
+    catch::<Bent<SeesNoMigration>>(plan, Flaw::FalseSuccess);
 }

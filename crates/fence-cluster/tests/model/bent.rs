@@ -4,8 +4,8 @@
 use std::marker::PhantomData;
 
 use fence_cluster::Cluster;
-use fence_cluster::seam::{Event, MemberId, Now, Output, Proof};
-use fence_cluster::wire::message::Message;
+use fence_cluster::seam::{Event, MemberId, Migration, Now, Outcome, Output, Proof};
+use fence_cluster::wire::message::{Change, Finding, Message};
 use fence_proto::Moment;
 
 use crate::rules::{Rules, Setup, Word};
@@ -164,5 +164,94 @@ pub(crate) struct SleepsForEver;
 impl Bend for SleepsForEver {
     fn wakes(_: Option<Moment>) -> Option<Moment> {
         None
+    }
+}
+
+/// It always has quorum.
+#[derive(Debug, Clone)]
+pub(crate) struct AlwaysHasQuorum;
+
+impl Bend for AlwaysHasQuorum {
+    fn told(event: Event<'_>) -> Option<Event<'_>> {
+        Some(match event {
+            Event::Quorum(_) => Event::Quorum(true),
+            event => event,
+        })
+    }
+}
+
+/// A libvirt that does not answer has nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct TakesSilenceForAbsence;
+
+impl Bend for TakesSilenceForAbsence {
+    fn told(event: Event<'_>) -> Option<Event<'_>> {
+        Some(match event {
+            Event::InventoryLost => return None,
+            Event::Done(job, Outcome::Silent) => Event::Done(job, Outcome::Found(Vec::new())),
+            event => event,
+        })
+    }
+}
+
+/// Only what is found in the first round matters, not what rounds after it find, nor what hosts say of
+/// themselves in between.
+#[derive(Debug, Clone)]
+pub(crate) struct LooksOnce;
+
+impl Bend for LooksOnce {
+    fn heard(message: Message) -> Option<Message> {
+        Some(match message {
+            Message::Result { key, round, .. } if round > 1 => Message::Result {
+                key,
+                round,
+                finding: Finding::Absent,
+            },
+            Message::Changed {
+                stand,
+                change: Change::Record { uuid, mut record },
+            } => {
+                record.active = false;
+                record.migration = Migration::None;
+                let change = Change::Record { uuid, record };
+                Message::Changed { stand, change }
+            }
+            message => message,
+        })
+    }
+}
+
+/// Halves of migrations are copies like any other.
+#[derive(Debug, Clone)]
+pub(crate) struct SeesNoMigration;
+
+impl Bend for SeesNoMigration {
+    fn told(event: Event<'_>) -> Option<Event<'_>> {
+        Some(match event {
+            Event::Inventory(mut all) => {
+                for domain in &mut all {
+                    domain.migration = Migration::None;
+                }
+                Event::Inventory(all)
+            }
+            Event::Changed(mut domain) => {
+                domain.migration = Migration::None;
+                Event::Changed(domain)
+            }
+            Event::Done(job, Outcome::Found(mut all)) => {
+                for domain in &mut all {
+                    domain.migration = Migration::None;
+                }
+                Event::Done(job, Outcome::Found(all))
+            }
+            Event::Done(job, Outcome::Off { vanished, .. }) => Event::Done(
+                job,
+                Outcome::Off {
+                    migrating: false,
+                    vanished,
+                },
+            ),
+            event => event,
+        })
     }
 }
