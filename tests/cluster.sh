@@ -2,10 +2,11 @@
 # The cluster suite: three physical hosts as namespaces, each with corosync, libvirtd, QEMU guests and
 # fence_virtd, and what is answered when a part of that fails. Prints a table.
 #
-#   tests/cluster.sh [--quick] [--side c|ours] [--agent c|ours] [--jobs N] [--rounds N] [WORD…]
+#   tests/cluster.sh [--quick] [--side c|ours] [--agent c|ours] [--jobs N] [--rounds N] [--markdown FILE] [WORD…]
 #
 # --quick: a representative part; --side: whose daemons are tested (ours); --agent: whose agent asks
-# (ours); --jobs: clusters at a time (2); --rounds: how often (1); words: only cases whose name contains
+# (ours); --jobs: clusters at a time (2); --rounds: how often (1); --markdown: also write the table
+# there, as docs/failure-table.md; words: only cases whose name contains
 # one of them.
 # FENCE_GUEST_KERNEL: an unpacked kernel package; unset: fetched once by scripts/guest-kernel.sh.
 # FENCE_VIRTD, FENCE_XVM: our programs; unset: built here.

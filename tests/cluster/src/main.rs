@@ -3,8 +3,9 @@
 //! become of the domain.
 //!
 //! Arguments: `--quick` for a representative part, `--side c|ours` (ours) for the daemons under test,
-//! `--agent c|ours` (ours), `--jobs N` for the number of clusters at a time (2), `--rounds N` (1); other
-//! words select the cases whose name contains one of them.
+//! `--agent c|ours` (ours), `--jobs N` for the number of clusters at a time (2), `--rounds N` (1),
+//! `--markdown FILE` for a page with the table; other words select the cases whose name contains one of them.
+#![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod case;
 mod cases;
@@ -102,7 +103,11 @@ fn run_all(options: &Options, directory: &Path, report: &Report) -> Verdict {
         let mut rows = work.rows.into_inner().unwrap_or_default();
         rows.sort_by_key(|(index, _)| *index);
         let rows: Vec<_> = rows.into_iter().flat_map(|(_, rows)| rows).collect();
-        table::print(&options.title(), &rows);
+        let table = table::text(&options.title(), &rows);
+        println!("\n{table}\n");
+        if let Some(file) = &options.markdown {
+            fs::write(file, table::page(&table, options.rounds))?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What a run is told on its command line.
 
+use std::path::PathBuf;
+
 use fence_lab::{Failure, Side, fail};
 
 use crate::case::{Case, Sides};
@@ -17,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     /// How often everything is run.
     pub(crate) rounds: usize,
+    /// Where the table goes, as a page of the docs.
+    pub(crate) markdown: Option<PathBuf>,
     words: Vec<String>,
 }
 
@@ -29,6 +33,7 @@ impl Options {
             agent: Side::Ours,
             jobs: 2,
             rounds: 1,
+            markdown: None,
             words: Vec::new(),
         };
         let mut arguments = arguments;
@@ -43,6 +48,7 @@ impl Options {
                 "--agent" => options.agent = side(&value()?)?,
                 "--jobs" => options.jobs = value()?.parse()?,
                 "--rounds" => options.rounds = value()?.parse()?,
+                "--markdown" => options.markdown = Some(PathBuf::from(value()?)),
                 other if other.starts_with('-') => fail!("{other} is not an option"),
                 _ => options.words.push(word),
             }

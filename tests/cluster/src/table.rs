@@ -1,6 +1,4 @@
 //! The table at the end: the case, the original's answer, this run's, and the domain.
-#![expect(clippy::print_stdout, reason = "the table is what this program is for")]
-
 use fence_lab::agent::Answer;
 
 use crate::case::Ask;
@@ -75,19 +73,43 @@ fn letter(id: HostId) -> &'static str {
     id.name().trim_start_matches("host-")
 }
 
-/// Prints the table. `title` names the daemons of this run.
-pub(crate) fn print(title: &str, rows: &[Row]) {
-    println!("\n| case | request | the original, recorded | {title} | the VM | |");
-    println!("|---|---|---|---|---|---|");
+/// The table, in Markdown. `title` names the daemons of this run.
+pub(crate) fn text(title: &str, rows: &[Row]) -> String {
+    let mut lines = vec![
+        format!("| case | request | the original, recorded | {title} | the VM | |"),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
     let mut last = "";
     for row in rows {
         let case = if row.case == last { "" } else { row.case };
         last = row.case;
         let mark = if row.failed { "**wrong**" } else { "" };
-        println!(
+        lines.push(format!(
             "| {case} | {} | {} | {} | {} | {mark} |",
             row.request, row.recorded, row.answer, row.vm
-        );
+        ));
     }
-    println!();
+    lines.join("\n")
 }
+
+/// The page of the docs: the table, and how to read it.
+pub(crate) fn page(table: &str, rounds: usize) -> String {
+    let times = match rounds {
+        1 => "once",
+        2 => "twice in a row",
+        _ => "several times in a row",
+    };
+    format!(
+        "{HEAD}\nWritten by `tests/cluster.sh --rounds {rounds} --markdown docs/failure-table.md`, which ran all cases {times}; \
+         this is the last time.\n\n{table}\n"
+    )
+}
+
+const HEAD: &str = "\
+# What is answered when something fails
+
+Three hosts *a*, *b*, *c*, each with a corosync, a libvirtd, QEMU guests and a `fence_virtd` with backend `cpg`; the domain runs on *a* unless the case
+says otherwise. *request*: what the agent asks, and which host it asks. An answer is the agent's exit code (0 done, or on; 2 off; 1 failed) and how long it took.
+*the VM*: where its QEMU process really runs when the answer has come, and later, when all that had failed is back. *the original, recorded*: what the C
+daemons answered in the same place when they were tried, and what had become of the VM; \"0; runs\" for *off* is a false answer.
+";
