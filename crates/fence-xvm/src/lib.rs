@@ -10,6 +10,7 @@
 pub mod console;
 pub mod input;
 pub mod key_file;
+pub mod listing;
 pub mod metadata;
 mod misread;
 pub mod net;
@@ -188,6 +189,9 @@ fn ask(action: Action, settings: &Settings, console: Console) -> Result<u8, Erro
     };
     let outcome = outcome::outcome(action, settings, &attempt);
     console.result(&outcome.result).map_err(Error::Stdout)?;
+    if let Some(warning) = &outcome.warning {
+        console.complain(warning);
+    }
     match &outcome.complaint {
         Some(complaint) => {
             console.complain(complaint);

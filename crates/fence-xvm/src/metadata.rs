@@ -24,7 +24,13 @@ pub fn metadata(role: Role) -> String {
     }
     xml.push_str("</parameters>\n<actions>\n");
     for (action, _) in Command::NAMES {
-        xml.push_str(&format!("\t<action name=\"{action}\" />\n"));
+        // Said of what could be automatic: "on" of a node that joins is unfencing.
+        let automatic = if action == "on" {
+            " automatic=\"0\""
+        } else {
+            ""
+        };
+        xml.push_str(&format!("\t<action name=\"{action}\"{automatic} />\n"));
     }
     xml.push_str("</actions>\n</resource-agent>\n");
     xml
@@ -65,12 +71,23 @@ fn parameter(xml: &mut String, spec: &OptionSpec) {
     let default = spec.default.map_or_else(String::new, |default| {
         format!(" default=\"{}\"", escape(default))
     });
+    let choices: String = spec
+        .content
+        .choices()
+        .iter()
+        .map(|choice| format!("\t\t\t<option value=\"{choice}\" />\n"))
+        .collect();
+    let content = if choices.is_empty() {
+        format!("<content type=\"{content}\"{default} />")
+    } else {
+        format!("<content type=\"{content}\"{default}>\n{choices}\t\t</content>")
+    };
     // Writing to a String cannot fail.
     let _ = write!(
         xml,
         "\t<parameter name=\"{name}\" unique=\"0\" required=\"{required}\"{mark}>\n\
          \t\t<getopt mixed=\"{getopt}\" />\n\
-         \t\t<content type=\"{content}\"{default} />\n\
+         \t\t{content}\n\
          \t\t<shortdesc lang=\"en\">{}</shortdesc>\n\
          \t</parameter>\n",
         escape(spec.help)

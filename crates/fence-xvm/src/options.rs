@@ -2,7 +2,8 @@
 //! the manual pages.
 //!
 //! Names, letters, types, defaults and marks are those of the original (protocol.md section 10);
-//! `interface` and the long options are new.
+//! `interface`, `separator` and the long options are new, and types say more than the original's
+//! `string` where every value that it takes is of that type (row D35).
 
 use crate::role::Role;
 
@@ -32,6 +33,7 @@ pub enum Opt {
     IpAddr,
     Vsock,
     Delay,
+    Separator,
     NodeName,
     NotForUs,
     Help,
@@ -59,7 +61,14 @@ pub enum Content {
     String,
     /// `integer`
     Integer,
+    /// `second`: a number of seconds
+    Second,
+    /// `select`: one of these
+    Select(&'static [&'static str]),
 }
+
+/// The hashes, as the metadata lists them.
+const HASHES: Content = Content::Select(&["none", "sha1", "sha256", "sha512"]);
 
 impl Content {
     /// The word in the metadata.
@@ -69,6 +78,17 @@ impl Content {
             Self::Boolean => "boolean",
             Self::String => "string",
             Self::Integer => "integer",
+            Self::Second => "second",
+            Self::Select(_) => "select",
+        }
+    }
+
+    /// What there is to choose from, if that is all that is allowed.
+    #[must_use]
+    pub const fn choices(self) -> &'static [&'static str] {
+        match self {
+            Self::Select(choices) => choices,
+            _ => &[],
         }
     }
 }
@@ -170,7 +190,7 @@ const fn row(id: Opt, letters: &'static [char], name: &'static str) -> OptionSpe
 }
 
 /// Every option of both agents.
-pub static OPTIONS: [OptionSpec; 28] = [
+pub static OPTIONS: [OptionSpec; 29] = [
     OptionSpec {
         content: Content::Boolean,
         help: "Say on stderr what is done; more often, more of it. On stdin: a level.",
@@ -198,6 +218,7 @@ pub static OPTIONS: [OptionSpec; 28] = [
         ..row(Opt::ChannelAddress, &['A'], "channel_address")
     },
     OptionSpec {
+        content: Content::Select(&["auto", "ipv4", "ipv6"]),
         argument: Argument::Required("family"),
         default: Some("auto"),
         only: Some(Role::Xvm),
@@ -217,12 +238,14 @@ pub static OPTIONS: [OptionSpec; 28] = [
         ..row(Opt::Interface, &['I'], "interface")
     },
     OptionSpec {
+        content: Content::Integer,
         argument: Argument::Required("port"),
         default: Some("1229"),
         help: "The port of multicast and of the call-back, or of TCP, VM channel or vsock.",
         ..row(Opt::IpPort, &['p'], "ipport")
     },
     OptionSpec {
+        content: Content::Integer,
         argument: Argument::Required("tenths"),
         default: Some("20"),
         only: Some(Role::Xvm),
@@ -245,12 +268,14 @@ pub static OPTIONS: [OptionSpec; 28] = [
         ..row(Opt::Vsock, &['S'], "vsock")
     },
     OptionSpec {
+        content: HASHES,
         argument: Argument::Required("auth"),
         default: Some("sha256"),
         help: "How host and agent prove themselves: none, sha1, sha256 or sha512, as on the host.",
         ..row(Opt::Auth, &['C'], "auth")
     },
     OptionSpec {
+        content: HASHES,
         argument: Argument::Required("hash"),
         default: Some("sha256"),
         help: "How requests are signed: none, sha1, sha256 or sha512, at least as on the host.",
@@ -284,6 +309,7 @@ pub static OPTIONS: [OptionSpec; 28] = [
         ..row(Opt::Domain, &[], "domain")
     },
     OptionSpec {
+        content: Content::Boolean,
         default: Some("0"),
         only: Some(Role::Xvm),
         help: "Mark the domain as a UUID. Hosts go by its form; only very old ones need the mark.",
@@ -304,16 +330,24 @@ pub static OPTIONS: [OptionSpec; 28] = [
         ..row(Opt::OldAction, &[], "option")
     },
     OptionSpec {
+        content: Content::Second,
         argument: Argument::Required("seconds"),
         default: Some("30"),
         help: "Seconds until the agent gives up, everything included but the delay.",
         ..row(Opt::Timeout, &['t'], "timeout")
     },
     OptionSpec {
+        content: Content::Second,
         argument: Argument::Required("seconds"),
         default: Some("0"),
         help: "Seconds to wait before off, on and reboot.",
         ..row(Opt::Delay, &['w'], "delay")
+    },
+    OptionSpec {
+        argument: Argument::Required("text"),
+        help: "Put this between the fields of a list, as fence-agents do: name, UUID, and with \
+               list-status ON or OFF. Without it the list has the form of the original.",
+        ..row(Opt::Separator, &[], "separator")
     },
     OptionSpec {
         argument: Argument::Required("node"),

@@ -3,15 +3,12 @@
 //! Exit codes are those of protocol.md section 10: 0 only for success (status: on; a whole list),
 //! 2 for status off, the reply byte otherwise, 1 for everything that has no result.
 
-use core::fmt::Write;
-
 use fence_proto::agent::{Failure, Verdict};
-use fence_proto::host_list::{ReceivedEntry, STATE_RUNNING};
 use fence_proto::{Action, Family, Reason, Reply};
 
+use crate::listing;
 use crate::net::Attempt;
 use crate::settings::{Line, Mode, Multicast, Network, Settings};
-use crate::text;
 
 /// What to say, and how to exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +19,8 @@ pub struct Outcome {
     pub result: String,
     /// What went wrong, for stderr and the log.
     pub complaint: Option<String>,
+    /// What may go wrong in somebody else's hands, for stderr.
+    pub warning: Option<String>,
 }
 
 impl Outcome {
@@ -30,6 +29,7 @@ impl Outcome {
             code: 0,
             result,
             complaint: None,
+            warning: None,
         }
     }
 
@@ -38,6 +38,7 @@ impl Outcome {
             code,
             result: String::new(),
             complaint: Some(complaint),
+            warning: None,
         }
     }
 }
@@ -47,7 +48,10 @@ impl Outcome {
 pub fn outcome(action: Action, settings: &Settings, attempt: &Attempt) -> Outcome {
     let what = subject(action, settings);
     match &attempt.verdict {
-        Verdict::Listed(entries) => Outcome::success(list(entries)),
+        Verdict::Listed(entries) => Outcome {
+            warning: listing::unfit(entries).map(|names| format!("{what}: {names}")),
+            ..Outcome::success(listing::lines(entries, &settings.list))
+        },
         Verdict::Replied(reply) => replied(action, *reply, &what),
         Verdict::Failed(failure) => {
             let why = failed(*failure, settings, attempt);
@@ -75,6 +79,7 @@ fn replied(action: Action, reply: Reply, what: &str) -> Outcome {
             code: 2,
             result: "Status: OFF\n".to_owned(),
             complaint: None,
+            warning: None,
         },
         Reply::Failure => Outcome::failed(1, format!("{what} failed; the host's log says why")),
         Reply::PermissionDenied => Outcome::failed(
@@ -90,25 +95,6 @@ fn replied(action: Action, reply: Reply, what: &str) -> Outcome {
             )
         }
     }
-}
-
-/// The original's lines (row L38): name padded to 32 bytes, UUID, on or off.
-fn list(entries: &[ReceivedEntry]) -> String {
-    let mut lines = String::new();
-    for entry in entries {
-        // A name with a line end in it must not look like two domains.
-        let name = text::shown(&entry.name, '?');
-        let padding = 32_usize.saturating_sub(name.len());
-        let uuid = text::shown(&entry.uuid, '?');
-        let state = if entry.state == STATE_RUNNING {
-            "on"
-        } else {
-            "off"
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(lines, "{name}{:padding$} {uuid} {state}", "");
-    }
-    lines
 }
 
 fn failed(failure: Failure, settings: &Settings, attempt: &Attempt) -> String {

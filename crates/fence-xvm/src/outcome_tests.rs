@@ -6,6 +6,7 @@ use crate::role::Role;
 use crate::settings::{Plan, plan};
 use crate::stdin::parse_stdin;
 use fence_proto::agent::Tally;
+use fence_proto::host_list::ReceivedEntry;
 
 fn settings(lines: &str) -> Settings {
     let input: Input = parse_stdin(Role::Xvm, lines.as_bytes()).unwrap().input;

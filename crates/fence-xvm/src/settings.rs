@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use fence_proto::{Action, DomainRef, Family, HashAlgorithm};
 
 use crate::input::{Given, Input, InputError};
+use crate::listing::ListForm;
 use crate::options::Opt;
 use crate::role::Role;
 use crate::serial_params::SerialParams;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub key_file_given: bool,
     /// How hosts are reached.
     pub mode: Mode,
+    /// How a list is written.
+    pub list: ListForm,
 }
 
 impl fmt::Display for Settings {
@@ -193,6 +196,13 @@ pub fn plan(role: Role, input: &Input) -> Result<Plan, InputError> {
     match command {
         Command::Metadata => Ok(Plan::Metadata),
         Command::ValidateAll => Ok(Plan::Validate(Box::new(settings(role, input)?))),
+        Command::ListStatus => {
+            let mut settings = settings(role, input)?;
+            if let ListForm::Separated { has_state, .. } = &mut settings.list {
+                *has_state = true;
+            }
+            Ok(Plan::Ask(Action::List, Box::new(settings)))
+        }
         Command::Ask(action) => {
             let settings = settings(role, input)?;
             if action.needs_domain() && settings.domain.is_empty() {
@@ -219,6 +229,7 @@ fn settings(role: Role, input: &Input) -> Result<Settings, InputError> {
         key_file: key_file.unwrap_or(KEY_FILE).into(),
         key_file_given: key_file.is_some(),
         mode: mode(role, input)?,
+        list: list(input)?,
     })
 }
 
@@ -242,6 +253,16 @@ fn debug(input: &Input) -> Result<u8, InputError> {
             level.saturating_add(1)
         })
     })
+}
+
+fn list(input: &Input) -> Result<ListForm, InputError> {
+    let separator = input.last(Opt::Separator).map(value::separator);
+    Ok(separator
+        .transpose()?
+        .map_or(ListForm::Original, |separator| ListForm::Separated {
+            separator,
+            has_state: false,
+        }))
 }
 
 fn mode(role: Role, input: &Input) -> Result<Mode, InputError> {

@@ -15,6 +15,8 @@ use crate::serial_params::{self, SerialParams};
 pub enum Command {
     /// Ask a host.
     Ask(Action),
+    /// Ask for a list whose lines say the state in any form.
+    ListStatus,
     /// Check the options and do nothing.
     ValidateAll,
     /// Print the metadata.
@@ -32,7 +34,7 @@ impl Command {
         ("status", Self::Ask(Action::Status)),
         ("monitor", Self::Ask(Action::Monitor)),
         ("list", Self::Ask(Action::List)),
-        ("list-status", Self::Ask(Action::List)),
+        ("list-status", Self::ListStatus),
         ("validate-all", Self::ValidateAll),
     ];
 }
@@ -70,6 +72,16 @@ pub(crate) fn command(given: &Given) -> Result<Command, InputError> {
             let names = Command::NAMES.map(|(name, _)| name).join(", ");
             bad(given, format!("one of {names}"))
         })
+}
+
+/// What stands between the fields of a list.
+pub(crate) fn separator(given: &Given) -> Result<String, InputError> {
+    let allowed = "text without control characters, such as ','";
+    let separator = text(given, allowed)?;
+    if crate::text::shown(separator, ' ') != separator {
+        return Err(bad(given, allowed));
+    }
+    Ok(separator.to_owned())
 }
 
 /// A number in decimal, or in hexadecimal behind `0x`. A leading zero means octal to some programs,
@@ -285,10 +297,7 @@ mod tests {
     #[test]
     fn actions_are_known_in_either_case() {
         assert_eq!(command(&given("OFF")), Ok(Command::Ask(Action::Off)));
-        assert_eq!(
-            command(&given("list-status")),
-            Ok(Command::Ask(Action::List))
-        );
+        assert_eq!(command(&given("list-status")), Ok(Command::ListStatus));
         let error = command(&given("of")).unwrap_err().to_string();
         assert!(error.contains("validate-all"), "{error}");
     }

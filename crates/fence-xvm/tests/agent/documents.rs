@@ -53,7 +53,38 @@ const VIRT: [Fact; 5] = [
 ];
 
 /// What is ours alone.
-const NEW: Fact = ("interface", "0", "", "-I", "string", "");
+const INTERFACE: Fact = ("interface", "0", "", "-I", "string", "");
+const SEPARATOR: Fact = ("separator", "0", "", "", "string", "");
+
+/// Where ours says more than `string`: every value that the original takes is one of that type.
+const TYPES: [(&str, &str); 8] = [
+    ("ip_family", "select"),
+    ("ipport", "integer"),
+    ("retrans", "integer"),
+    ("auth", "select"),
+    ("hash", "select"),
+    ("use_uuid", "boolean"),
+    ("timeout", "second"),
+    ("delay", "second"),
+];
+
+/// The original's facts, with our types.
+fn ours(role: &str) -> Vec<String> {
+    let own: &[Fact] = if role == "fence_xvm" { &XVM } else { &VIRT };
+    let mut wanted: Vec<_> = COMMON.iter().chain(own).copied().collect();
+    wanted.push(SEPARATOR);
+    if role == "fence_xvm" {
+        wanted.push(INTERFACE);
+    }
+    for fact in &mut wanted {
+        if let Some((_, kind)) = TYPES.iter().find(|(name, _)| *name == fact.0) {
+            fact.4 = kind;
+        }
+    }
+    let mut wanted: Vec<_> = wanted.iter().map(|fact| format!("{fact:?}")).collect();
+    wanted.sort();
+    wanted
+}
 
 const ACTIONS: [&str; 10] = [
     "null",
@@ -123,17 +154,54 @@ fn actions(xml: &str) -> Vec<&str> {
 }
 
 #[test]
-fn metadata_has_the_facts_of_the_original_and_interface() {
+fn metadata_has_the_facts_of_the_original_and_what_is_new() {
     for role in ["fence_xvm", "fence_virt"] {
         let xml = run(role, &["-o", "metadata"], b"").stdout;
-        let mut wanted = expected(role);
-        if role == "fence_xvm" {
-            wanted.push(format!("{NEW:?}"));
-            wanted.sort();
-        }
-        assert_eq!(facts(&xml), wanted, "{role}");
+        assert_eq!(facts(&xml), ours(role), "{role}");
         assert_eq!(actions(&xml), ACTIONS, "{role}");
         assert_eq!(attribute(&xml, "resource-agent", "name"), Some(role));
+    }
+}
+
+/// What a select does not list nobody can choose, and what it lists the agent must take.
+#[test]
+fn choices_in_the_metadata_are_what_the_agent_takes() {
+    let choices = |xml: &str, parameter: &str| -> Vec<String> {
+        let all = xml.split("</parameter>");
+        let mut found = all.filter(|text| text.contains(&format!("name=\"{parameter}\"")));
+        let text = found.next().unwrap();
+        let options = text.split("<option ").skip(1);
+        options
+            .filter_map(|option| Some(option.split('"').nth(1)?.to_owned()))
+            .collect()
+    };
+    let xml = run("fence_xvm", &["-o", "metadata"], b"").stdout;
+    for (parameter, wanted) in [
+        ("auth", &["none", "sha1", "sha256", "sha512"][..]),
+        ("hash", &["none", "sha1", "sha256", "sha512"]),
+        ("ip_family", &["auto", "ipv4", "ipv6"]),
+    ] {
+        assert_eq!(choices(&xml, parameter), wanted, "{parameter}");
+        for choice in wanted {
+            let given = format!("--{parameter}={choice}");
+            let code = run("fence_xvm", &["-o", "validate-all", &given], b"").code;
+            assert_eq!(code, 0, "{given}");
+        }
+    }
+}
+
+/// Pacemaker calls "on" for every node that joins if the metadata says that this is automatic.
+#[test]
+fn unfencing_is_not_advertised() {
+    for role in ["fence_xvm", "fence_virt"] {
+        let xml = run(role, &["-o", "metadata"], b"").stdout;
+        assert!(
+            xml.contains("<action name=\"on\" automatic=\"0\" />"),
+            "{xml}"
+        );
+        for mark in ["automatic=\"1\"", "on_target", "required=\"1\" />"] {
+            assert!(!xml.contains(mark), "{role}: {mark}");
+        }
     }
 }
 

@@ -137,8 +137,34 @@ fn name_of_a_domain_makes_no_line_and_no_escape_in_the_list() {
     reply[1] = 0x9b;
     let (port, host) = host_says(reply);
     let listed = "\u{fffd}?vm9 x on??[2J                01010101-0101-0101-0101-010101010101 on\n";
-    ask(port, "list", &[]).assert_done(listed);
+    let run = ask(port, "list", &[]);
     host.join().unwrap();
+    assert_eq!((run.code, run.stdout.as_str()), (0, listed), "{run:?}");
+    assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+    assert!(run.stderr.contains("pcmk_host_map"), "{run:?}");
+}
+
+#[test]
+fn separator_makes_the_lists_of_fence_agents_and_only_then() {
+    for (action, separator, wanted) in [
+        ("list", ",", "vm0,00000000-0000-0000-0000-000000000000\n"),
+        (
+            "list-status",
+            ": ",
+            "vm0: 00000000-0000-0000-0000-000000000000: OFF\n",
+        ),
+    ] {
+        let (port, host) = host_says(list_of(1));
+        ask(port, action, &["--separator", separator]).assert_done(wanted);
+        host.join().unwrap();
+    }
+    for action in ["list", "list-status"] {
+        let (port, host) = host_says(list_of(1));
+        ask(port, action, &[]).assert_done(
+            "vm0                              00000000-0000-0000-0000-000000000000 off\n",
+        );
+        host.join().unwrap();
+    }
 }
 
 #[test]
