@@ -1,6 +1,6 @@
 # The commands of this project. Each target is one script, the same that CI runs.
 
-.PHONY: help build release demo check test model interop hostile guests test-cluster bench static-agent setup clean
+.PHONY: help build release demo check test model interop hostile guests test-cluster test-pacemaker bench static-agent setup clean
 
 help:
 	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
@@ -11,6 +11,7 @@ help:
 	@echo "make hostile       floods, stalls, reflections, dying hypervisors (root)"
 	@echo "make guests        emulated guests that fence each other by every way in (root)"
 	@echo "make test-cluster  three hosts with corosync and guests, all that can fail between them (root, 10 minutes)"
+	@echo "make test-pacemaker  clusters of guests with pacemaker, fenced by our agent and daemon (root, 5 minutes)"
 	@echo "make bench         measure against the C programs, write docs/benchmarks.md (root)"
 	@echo "make static-agent  a static fence_xvm in target/static/"
 	@echo "make build         debug build;  make release: optimised build"
@@ -57,6 +58,10 @@ guests:
 test-cluster:
 	scripts/setup.sh test
 	tests/cluster.sh
+
+test-pacemaker:
+	scripts/setup.sh test
+	tests/pacemaker.sh
 
 bench:
 	scripts/setup.sh test

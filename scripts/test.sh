@@ -28,5 +28,6 @@ step tests/hostile.sh
 step tests/guests.sh --quick
 step tests/corosync.sh
 step tests/cluster.sh --quick
+step tests/pacemaker.sh --quick
 step tests/bench.sh --quick
 echo "$passed passed, 0 failed"

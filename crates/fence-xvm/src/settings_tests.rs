@@ -193,3 +193,30 @@ fn debug_counts_letters_and_takes_levels() {
     assert_eq!(settings("plug=a\ndebug").debug, 1);
     assert_eq!(settings("plug=a\ndebug=no").debug, 0);
 }
+
+/// As pacemaker 2.1.5 was recorded; since 3.0.1 it says `plug` for `port`. Metadata need neither.
+#[test]
+fn stdin_of_pacemaker_means_the_domain_in_both_styles() {
+    for style in ["port", "plug"] {
+        for action in [Action::Off, Action::On, Action::Reboot, Action::Status] {
+            let lines = format!("nodename=beta\naction={action}\n{style}=vm-beta\ntimeout=6\n");
+            let input = parse_stdin(Role::Xvm, lines.as_bytes()).unwrap();
+            assert!(input.skipped.is_empty(), "{:?}", input.skipped);
+            let Ok(Plan::Ask(asked, settings)) = plan(Role::Xvm, &input.input) else {
+                panic!("{lines}");
+            };
+            assert_eq!((asked, settings.domain.as_str()), (action, "vm-beta"));
+            assert_eq!(settings.timeout, Duration::from_secs(6));
+        }
+    }
+    for (action, wanted) in [("monitor", Action::Monitor), ("list", Action::List)] {
+        let input = parse_stdin(
+            Role::Xvm,
+            format!("action={action}\ntimeout=6\n").as_bytes(),
+        );
+        let Ok(Plan::Ask(asked, settings)) = plan(Role::Xvm, &input.unwrap().input) else {
+            panic!("{action}");
+        };
+        assert_eq!((asked, settings.domain.is_empty()), (wanted, true));
+    }
+}

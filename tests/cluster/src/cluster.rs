@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fence_lab::agent::{Answer, Running};
+use fence_lab::machine::Maker;
 use fence_lab::net::Namespace;
 use fence_lab::process::Process;
 use fence_lab::{Failure, Programs, Side, Verdict, ensure, fail, wait};
@@ -14,8 +15,8 @@ use crate::fabric::Fabric;
 use crate::guest::Image;
 use crate::host::{Host, PATIENCE, Service};
 use crate::names::{Domain, HostId};
+use crate::pacemaker;
 use crate::virtd::Settings;
-use crate::{pacemaker, reaper};
 
 /// An agent that has not ended by then never will: its own time-out is 30 s.
 const AGENT_LIMIT: Duration = Duration::from_secs(45);
@@ -49,16 +50,12 @@ impl Cluster {
         let mut key = vec![0; 4096];
         getrandom::fill(&mut key)?;
         fs::write(directory.join("key"), &key)?;
-        fs::copy(std::env::current_exe()?, directory.join(reaper::PROGRAM))?;
-        let script = directory.join("host-init.sh");
-        fs::write(&script, include_str!("../host-init.sh"))?;
-        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let maker = Maker::new(directory)?;
         let fabric = Fabric::new(prefix)?;
         let [a, b, c] = HostId::ALL.map(|id| {
             let disk = Disk::new(&directory.join(id.name()), id, &key)?;
             pacemaker::install_agent(&disk, directory)?;
-            let namespace = fabric.host(id).name().to_owned();
-            Ok::<_, Failure>(Host::new(id, disk, namespace, script.clone()))
+            Ok::<_, Failure>(Host::new(id, disk, fabric.host(id).name(), &maker))
         });
         Ok(Self {
             image: Image::new(directory)?,

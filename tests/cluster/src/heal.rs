@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use fence_lab::{Side, Verdict, ensure, wait};
+use fence_lab::{Side, Verdict, ensure, procs, wait};
 
 use crate::cluster::Cluster;
 use crate::host::{PATIENCE, Service};
 use crate::names::HostId;
-use crate::procs;
 use crate::virtd::Settings;
 
 impl Cluster {

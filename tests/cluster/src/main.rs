@@ -20,8 +20,6 @@ mod libvirt;
 mod names;
 mod options;
 mod pacemaker;
-mod procs;
-mod reaper;
 mod run;
 mod sight;
 mod table;
@@ -34,7 +32,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{env, fs, thread};
 
-use fence_lab::{Failure, Group, Programs, Report, Side, Verdict, net};
+use fence_lab::{Failure, Group, Programs, Report, Side, Verdict, net, reaper};
 
 use case::Case;
 use cluster::Cluster;

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use fence_lab::{Failure, Verdict, ensure, wait};
+use fence_lab::{Failure, Verdict, ensure, procs, wait};
 use nix::sys::signal::Signal;
 use nix::unistd::{Group, User};
 
@@ -13,7 +13,6 @@ use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::host::{Host, PATIENCE, Service};
 use crate::names::HostId;
-use crate::procs;
 
 const CIB: &str = "var/lib/pacemaker/cib/cib.xml";
 

@@ -9,13 +9,13 @@ use nix::errno::Errno;
 use nix::sys::wait::wait;
 
 /// The copy of this program that hosts start: the one in the build directory may be built anew meanwhile.
-pub(crate) const PROGRAM: &str = "reaper";
+pub const PROGRAM: &str = "reaper";
 
 /// The argument that makes this program a pid 1.
-pub(crate) const ARGUMENT: &str = "--reap";
+pub const ARGUMENT: &str = "--reap";
 
 /// Never returns.
-pub(crate) fn run() -> ExitCode {
+pub fn run() -> ExitCode {
     loop {
         if wait() == Err(Errno::ECHILD) {
             // Until there is a child: children come by losing their parents, without a word.

@@ -4,23 +4,24 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fence_lab::{Failure, Verdict, wait};
+use crate::failure::{Failure, Verdict};
+use crate::wait;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// A living process inside a host. The dead that nobody has collected yet do not count.
 #[derive(Debug, Clone)]
-pub(crate) struct Proc {
+pub struct Proc {
     /// Its id on the machine.
-    pub(crate) pid: Pid,
+    pub pid: Pid,
     /// Its id inside the host.
-    pub(crate) inner: i32,
+    pub inner: i32,
     /// Its command line, with blanks between the words.
-    pub(crate) command: String,
+    pub command: String,
 }
 
 /// All processes of the host whose pid 1 is `init`.
-pub(crate) fn of_host(init: Pid) -> Vec<Proc> {
+pub fn of_host(init: Pid) -> Vec<Proc> {
     let Some(namespace) = pid_namespace(init) else {
         return Vec::new();
     };
@@ -37,7 +38,7 @@ pub(crate) fn of_host(init: Pid) -> Vec<Proc> {
 }
 
 /// The child of a process that has one.
-pub(crate) fn child_of(parent: Pid) -> Option<Pid> {
+pub fn child_of(parent: Pid) -> Option<Pid> {
     let entries = fs::read_dir("/proc").ok()?;
     entries
         .flatten()
@@ -47,18 +48,18 @@ pub(crate) fn child_of(parent: Pid) -> Option<Pid> {
 }
 
 /// Whether it still lives in the host whose pid 1 is `init`.
-pub(crate) fn is_alive(pid: Pid, init: Pid) -> bool {
+pub fn is_alive(pid: Pid, init: Pid) -> bool {
     let same = pid_namespace(pid).is_some_and(|found| pid_namespace(init) == Some(found));
     same && read(pid).is_some()
 }
 
 /// Whether it is stopped by a signal.
-pub(crate) fn is_stopped(pid: Pid) -> bool {
+pub fn is_stopped(pid: Pid) -> bool {
     state(pid) == Some('T')
 }
 
 /// Sends a signal and waits until it has had its effect, where that can be seen.
-pub(crate) fn signal(pid: Pid, signal: Signal) -> Verdict {
+pub fn signal(pid: Pid, signal: Signal) -> Verdict {
     kill(pid, signal).map_err(|error| Failure::from(error).at(format!("{signal} to {pid}")))?;
     let limit = Duration::from_secs(10);
     match signal {
