@@ -21,7 +21,7 @@ test=(
     systemd                               # systemd-analyze: checks the unit file
     qemu-system-x86 busybox-static        # guests, emulated: no KVM needed
     corosync                              # the cluster of three hosts
-    pacemaker pacemaker-cli-utils         # fences one of them; and clusters of guests
+    pacemaker pacemaker-cli-utils pcs     # fences one of them; and clusters of guests
     resource-agents                       # the service of such a cluster
 )
 

@@ -26,6 +26,11 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// How often it was switched on.
     pub(crate) boots: u32,
+    /// Whether it boots no further than its firmware when it gets power: these nodes boot in two
+    /// seconds, and would take back what others are to recover.
+    pub(crate) is_held: bool,
+    /// Whether it has power and is held.
+    pub(crate) is_waiting: bool,
     disk: PathBuf,
     machine: Machine,
 }
@@ -37,6 +42,8 @@ impl Node {
         let node = Self {
             id,
             boots: 0,
+            is_held: false,
+            is_waiting: false,
             machine: Machine::new(id.name(), &disk, place.namespace, place.maker),
             disk,
         };

@@ -121,10 +121,17 @@ impl Watcher {
         if line.contains(": Stopped") {
             // First the cable: the kernel says good-bye for the killed.
             self.plug(id, "down")?;
-            self.nodes.node(id).power_off()?;
+            let mut node = self.nodes.node(id);
+            node.is_waiting = false;
+            node.power_off()?;
         } else if line.contains(": Started") {
             self.plug(id, "up")?;
-            self.nodes.node(id).boot()?;
+            let mut node = self.nodes.node(id);
+            if node.is_held {
+                node.is_waiting = true;
+            } else {
+                node.boot()?;
+            }
         }
         Ok(())
     }

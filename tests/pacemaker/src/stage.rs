@@ -116,6 +116,23 @@ impl Stage {
         self.nodes.node(id)
     }
 
+    /// Freezes a node. When it has been fenced it waits for [`Self::release`] before it boots.
+    pub(crate) fn freeze(&self, id: NodeId) -> Verdict {
+        let mut node = self.node(id);
+        node.is_held = true;
+        node.freeze()
+    }
+
+    /// Lets a node boot that was fenced.
+    pub(crate) fn release(&self, id: NodeId) -> Verdict {
+        wait::until(&format!("{id} to have power"), PATIENCE, || {
+            self.node(id).is_waiting
+        })?;
+        let mut node = self.node(id);
+        (node.is_held, node.is_waiting) = (false, false);
+        node.boot()
+    }
+
     /// Starts the daemon on the host, with these access rules.
     pub(crate) fn start_daemon(&mut self, groups: Vec<GroupText>) -> Verdict {
         self.daemon = None;

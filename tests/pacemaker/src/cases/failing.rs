@@ -26,7 +26,7 @@ fn hang(stage: &Stage) -> Result<Hung, Failure> {
         calls: stage.calls_of("reboot", Some(id.domain())).len(),
         destroyed: stage.libvirtd.destroyed(id.domain())?,
     };
-    stage.node(id).freeze()?;
+    stage.freeze(id)?;
     Ok(hung)
 }
 
@@ -73,6 +73,7 @@ impl Hung {
         let calls = stage.calls_of("reboot", Some(self.id.domain()));
         let last = calls.last().and_then(|call| call.code);
         ensure!(last == Some(0), "the last call: {:?}", calls.last());
+        stage.release(self.id)?;
         stage.settle()
     }
 }

@@ -87,12 +87,13 @@ pub(super) fn frozen(stage: &mut Stage) -> Verdict {
     let id = place_of_service(stage)?;
     let since = stage.calls_of("reboot", Some(id.domain())).len();
     let destroyed = stage.libvirtd.destroyed(id.domain())?;
-    stage.node(id).freeze()?;
+    stage.freeze(id)?;
     let watcher = another(id)?;
     moves(stage, watcher, id, || {
         Ok(stage.libvirtd.destroyed(id.domain())? > destroyed)
     })?;
     one_success(stage, "reboot", id, since)?;
+    stage.release(id)?;
     stage.settle()
 }
 
