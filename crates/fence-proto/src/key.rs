@@ -74,6 +74,15 @@ impl Key {
         false
     }
 
+    /// How many different values its bytes have: what can be told of a key without telling the key.
+    #[must_use]
+    pub fn distinct_values(&self) -> usize {
+        let mut sorted = Zeroizing::new(self.bytes.to_vec());
+        sorted.sort_unstable();
+        sorted.dedup();
+        sorted.len()
+    }
+
     /// H(key ‖ data), zero-padded. All zero for [`HashAlgorithm::None`], which proves nothing:
     /// callers decide before whether `none` is acceptable.
     #[must_use]

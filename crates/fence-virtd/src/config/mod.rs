@@ -4,6 +4,7 @@
 //! `.toml`. [`interpret()`] makes settings of the tree, so both grammars have the same keys, the same
 //! checks and the same messages. docs/configuration.md describes every key.
 
+mod answer;
 mod backends;
 mod conf;
 mod groups;
@@ -21,6 +22,7 @@ mod tree;
 mod values;
 mod view;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 use fence_proto::Key;
 use fence_proto::key::KEY_MAX;
 
+pub use answer::{Wanted, check_answer, family_name};
 pub use interpret::{KeyReader, Problem, interpret};
 pub use key_file::KeyFileError;
 pub use settings::{
@@ -168,6 +171,40 @@ pub fn listeners(path: &Path) -> Result<Vec<String>, ConfigError> {
     let listeners = load_with(path, &any_key)?.settings.listeners;
     let line = |listener: Listener| format!("{} ({})", listener.name, listener.settings);
     Ok(listeners.into_iter().map(line).collect())
+}
+
+/// A configuration, whatever becomes of its key files.
+#[derive(Debug)]
+pub struct Surveyed {
+    /// What it says, and what is odd about it. In the place of a key that cannot be used is one that nobody has.
+    pub loaded: Loaded,
+    /// The key files of the listeners that are chosen, each as often as it is named.
+    pub keys: Vec<(PathBuf, Result<Key, KeyFileError>)>,
+}
+
+/// Reads, parses and checks a configuration file for somebody who wants to know all that is wrong, and will not
+/// serve with it.
+///
+/// # Errors
+/// As [`load`], but for keys.
+pub fn survey(path: &Path) -> Result<Surveyed, ConfigError> {
+    let keys = RefCell::new(Vec::new());
+    let loaded = load_with(path, &|file| {
+        let key = key_file::read(file);
+        let usable = match &key {
+            Ok(key) => Ok(key.clone()),
+            Err(_) => {
+                let mut random = [0; KEY_MAX];
+                // If there is no randomness a fixed key does as well: nothing is signed with it.
+                let _ = getrandom::fill(&mut random);
+                Key::from_bytes(&random).map_err(|_| KeyFileError::Empty(file.to_owned()))
+            }
+        };
+        keys.borrow_mut().push((file.to_owned(), key));
+        usable
+    })?;
+    let keys = keys.into_inner();
+    Ok(Surveyed { loaded, keys })
 }
 
 fn load_with(path: &Path, read_key: KeyReader<'_>) -> Result<Loaded, ConfigError> {
