@@ -10,9 +10,9 @@ use crate::inventory::{Inquiry, Memory, Tombstones};
 use crate::jobs::Jobs;
 use crate::limits::DIGEST;
 use crate::local::Local;
-use crate::peers::{Fetch, Peer};
+use crate::peers::{Fetch, Kind, Peer};
 use crate::reason::Counters;
-use crate::seam::{Config, Event, MemberId, NodeId, Now, Output, WallTime};
+use crate::seam::{Config, Event, MemberId, NodeId, Now, Output, Runs, WallTime};
 use crate::turns::Turns;
 use crate::wire::legacy::is_legacy;
 use crate::wire::message::{Key, Message};
@@ -196,6 +196,20 @@ impl Cluster {
     #[must_use]
     pub fn summary(&self) -> String {
         self.counters.summary()
+    }
+
+    /// The members of the group, and what each of them runs as far as it has been heard.
+    #[must_use]
+    pub fn members(&self) -> Vec<(MemberId, Runs)> {
+        let peers = self.peers.iter().map(|(member, peer)| {
+            let runs = match peer.kind {
+                Kind::Unheard => Runs::Unheard,
+                Kind::Ours => Runs::Ours,
+                Kind::Original(_) => Runs::Original,
+            };
+            (*member, runs)
+        });
+        peers.chain([(self.config.me, Runs::Ours)]).collect()
     }
 
     /// Sends to the group, if there is one.

@@ -33,6 +33,17 @@ pub struct MemberId {
     pub pid: u32,
 }
 
+/// What a member of the group runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// It has not said anything yet.
+    Unheard,
+    /// This program.
+    Ours,
+    /// The original.
+    Original,
+}
+
 /// Why a member is no longer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeaveReason {

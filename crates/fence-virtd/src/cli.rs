@@ -18,10 +18,17 @@ pub enum Request {
     Run(Options),
     /// `-l`: print what can be configured, and the listeners that this file configures.
     ListPlugins(PathBuf),
-    /// `-c`: configure interactively.
-    Configure,
     /// `--test-config`: say what is wrong or odd about this file and its key files, as a start would.
     TestConfig(PathBuf),
+    /// `-c`: configure this file interactively.
+    Configure(PathBuf),
+    /// `--check`: look for what would make fencing fail.
+    Check {
+        /// The configuration file.
+        config: PathBuf,
+        /// `--json`: for programs.
+        json: bool,
+    },
 }
 
 /// Options of a run. What is absent is taken from the configuration file.
@@ -55,7 +62,11 @@ where
         return Ok(Request::ListPlugins(config));
     }
     if matches.get_flag("configure") {
-        return Ok(Request::Configure);
+        return Ok(Request::Configure(config));
+    }
+    if matches.get_flag("check") {
+        let json = matches.get_flag("json");
+        return Ok(Request::Check { config, json });
     }
     if matches.get_flag("test-config") {
         return Ok(Request::TestConfig(config));
@@ -126,6 +137,23 @@ fn command() -> Command {
                 .action(ArgAction::Version)
                 .help("Print the version"),
         )
+        .args(checking())
+}
+
+/// What `--check` takes.
+fn checking() -> [Arg; 2] {
+    [
+        Arg::new("check")
+            .long("check")
+            .action(ArgAction::SetTrue)
+            .conflicts_with_all(["configure", "list", "test-config"])
+            .help("Look for what would make fencing fail; exit code 0 fine, 1 problems, 2 warnings only"),
+        Arg::new("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .requires("check")
+            .help("With --check: print JSON"),
+    ]
 }
 
 fn flag(name: &'static str, short: char, help: &'static str) -> Arg {
@@ -187,10 +215,19 @@ mod tests {
         let list = |path: &str| Request::ListPlugins(path.into());
         assert_eq!(parse(["fence_virtd", "-l"]).unwrap(), list(DEFAULT_CONFIG));
         assert_eq!(parse(["fence_virtd", "-l", "-f", "x"]).unwrap(), list("x"));
-        assert_eq!(parse(["fence_virtd", "-c"]).unwrap(), Request::Configure);
         // With what the service manager starts the daemon with.
         let test = parse(["fence_virtd", "--test-config", "-w", "-f", "x"]).unwrap();
         assert_eq!(test, Request::TestConfig("x".into()));
+        let configure = |path: &str| Request::Configure(path.into());
+        let parsed = |arguments: &[&str]| parse(["fence_virtd"].iter().chain(arguments)).unwrap();
+        assert_eq!(parsed(&["-c"]), configure(DEFAULT_CONFIG));
+        assert_eq!(parsed(&["-c", "-f", "x"]), configure("x"));
+        let check = |path: &str, json| Request::Check {
+            config: path.into(),
+            json,
+        };
+        assert_eq!(parsed(&["--check"]), check(DEFAULT_CONFIG, false));
+        assert_eq!(parsed(&["--check", "--json", "-fx"]), check("x", true));
     }
 
     #[test]
@@ -201,6 +238,8 @@ mod tests {
             &["-d", "many"],
             &["-f"],
             &["stray"],
+            &["--json"],
+            &["--check", "-c"],
         ] {
             assert!(parse(["fence_virtd"].iter().chain(bad)).is_err(), "{bad:?}");
         }

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod background;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -14,8 +15,10 @@ pub mod domain_xml;
 pub mod gate;
 pub mod hub;
 pub mod libvirt;
+pub mod links;
 pub mod listener;
 pub mod logging;
+pub mod members;
 pub mod memory;
 pub mod pid_file;
 pub mod program;
@@ -26,3 +29,4 @@ pub mod session;
 pub mod stream;
 pub mod supervisor;
 pub mod sync;
+pub mod wizard;

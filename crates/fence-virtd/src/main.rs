@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use fence_doctor::render;
 use fence_virtd::background::{Detached, Readiness, detach};
 use fence_virtd::cli::{self, DEFAULT_CONFIG, DEFAULT_PID_FILE, Options, Request};
 use fence_virtd::config::{self, Loaded};
 use fence_virtd::pid_file::PidFile;
-use fence_virtd::{daemon, logging, memory};
+use fence_virtd::wizard::{self, Machine};
+use fence_virtd::{check, daemon, links, logging, memory};
 
 /// Exit code for a command line or configuration that cannot be used.
 const USAGE: u8 = 2;
@@ -41,9 +43,16 @@ fn obey() -> ExitCode {
         Request::Run(options) => start(options),
         Request::ListPlugins(config) => list(&config),
         Request::TestConfig(config) => test_config(&config),
-        Request::Configure => refuse(
-            "configuring interactively is not available in this version; edit /etc/fence_virt.conf",
-        ),
+        Request::Configure(config) => configure(&config),
+        Request::Check { config, json } => {
+            let report = check::run(&config);
+            let text = if json {
+                render::json(&report)
+            } else {
+                render::table(&report)
+            };
+            print(&text, ExitCode::from(report.exit_code()))
+        }
     }
 }
 
@@ -74,9 +83,33 @@ fn list(path: &Path) -> ExitCode {
         Err(error) if error.is_missing_file() && path == Path::new(DEFAULT_CONFIG) => {}
         Err(error) => code = refuse(&error.to_string()),
     }
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => code,
-        Err(_) => ExitCode::from(FAILURE),
+    print(&text, code)
+}
+
+/// Prints a result. What nobody could read was not a success.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut stdout = std::io::stdout();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_or(ExitCode::from(FAILURE), |()| code)
+}
+
+/// Asks what is needed, and writes the file.
+fn configure(path: &Path) -> ExitCode {
+    // Without any, the wizard says so.
+    let links = links::all().unwrap_or_default();
+    let able = links.into_iter().filter(|link| link.multicast);
+    let interfaces = able.map(|link| {
+        let addresses = link.addresses.iter().map(ToString::to_string);
+        (link.name, addresses.collect())
+    });
+    let machine = Machine {
+        interfaces: interfaces.collect(),
+    };
+    match wizard::run(path, &machine) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{CpgHost, CpgSettings};
 use crate::corosync::{Corosync, Happening};
 use crate::libvirt::jobs::Jobs;
+use crate::members::Teller;
 use crate::proof::Prover;
 use crate::sync::lock;
 
@@ -81,6 +82,8 @@ pub(super) struct Owner {
     unknown_hosts: BTreeSet<String>,
     members: usize,
     quorate: bool,
+    /// Writes down who is in the group.
+    teller: Teller,
     outputs: Vec<Output>,
 }
 
@@ -100,7 +103,9 @@ impl Owner {
         facts: Arc<Facts>,
     ) -> Self {
         let (bringer, brought) = mpsc::unbounded_channel();
+        let teller = Teller::of(&settings.group);
         Self {
+            teller,
             settings,
             clock,
             corosync,
@@ -448,6 +453,9 @@ impl Owner {
             return;
         }
         self.reported = Instant::now();
+        if let Some(core) = &self.core {
+            self.teller.tell(core.cluster.members());
+        }
         let core = self.core.as_ref().map(|core| core.cluster.summary());
         let condition = self.facts.condition.borrow().clone();
         let summary = format!("{condition}; {}", core.unwrap_or_default());

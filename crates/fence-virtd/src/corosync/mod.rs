@@ -10,6 +10,7 @@ mod callbacks;
 mod cmap;
 mod conversation;
 mod keeper;
+pub mod look;
 mod nodelist;
 mod outbox;
 

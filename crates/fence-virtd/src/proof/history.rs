@@ -37,19 +37,33 @@ struct Fencing {
     by: String,
 }
 
-/// The last time that the node was fenced. `Err` if that can't be told.
-fn newest(xml: &str, node: &str) -> Result<Option<Fencing>, String> {
-    let document = roxmltree::Document::parse(xml)
-        .map_err(|error| format!("stonith_admin's answer is no XML: {error}"))?;
-    let result = document.root_element();
+/// Whether the fencer has answered at all.
+pub(super) fn answers(xml: &str) -> Result<(), String> {
+    check_status(&document(xml)?.root_element())
+}
+
+fn document(xml: &str) -> Result<roxmltree::Document<'_>, String> {
+    roxmltree::Document::parse(xml)
+        .map_err(|error| format!("stonith_admin's answer is no XML: {error}"))
+}
+
+fn check_status(result: &roxmltree::Node<'_, '_>) -> Result<(), String> {
     let status = result
         .children()
         .find(|child| child.has_tag_name("status"))
         .ok_or("stonith_admin's answer has no status")?;
-    if status.attribute("code") != Some("0") {
-        let message = status.attribute("message").unwrap_or("no message");
-        return Err(format!("pacemaker's fencer can't be asked: {message}"));
+    if status.attribute("code") == Some("0") {
+        return Ok(());
     }
+    let message = status.attribute("message").unwrap_or("no message");
+    Err(format!("pacemaker's fencer can't be asked: {message}"))
+}
+
+/// The last time that the node was fenced. `Err` if that can't be told.
+fn newest(xml: &str, node: &str) -> Result<Option<Fencing>, String> {
+    let document = document(xml)?;
+    let result = document.root_element();
+    check_status(&result)?;
     let events = result
         .descendants()
         .filter(|it| it.has_tag_name("fence_event"));

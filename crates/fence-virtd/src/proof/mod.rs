@@ -57,11 +57,25 @@ struct Kept {
     when: Instant,
 }
 
+/// Pacemaker's tool, where it is installed.
+#[must_use]
+pub fn stonith_admin() -> Option<&'static Path> {
+    STONITH_ADMIN.iter().map(Path::new).find(|it| it.is_file())
+}
+
+/// Whether what `stonith_admin --history` printed is an answer of the fencer.
+///
+/// # Errors
+/// Why it is none.
+pub fn answers(xml: &str) -> Result<(), String> {
+    history::answers(xml)
+}
+
 impl Prover {
     /// By what is configured, else by what is installed. Warns if that is nothing.
     #[must_use]
     pub fn new(configured: Option<&FenceProof>) -> Self {
-        let installed = STONITH_ADMIN.iter().map(Path::new).find(|it| it.is_file());
+        let installed = stonith_admin();
         let by = match (configured, installed) {
             (Some(FenceProof::None), _) => By::Nobody,
             (Some(FenceProof::Command(program)), _) => By::Command(program.clone()),
