@@ -72,7 +72,7 @@ fn test_config(path: &Path) -> ExitCode {
 /// Prints what is built in, and what the configuration makes of it, if there is one.
 fn list(path: &Path) -> ExitCode {
     let mut text =
-        "Available backends:\n    libvirt\nAvailable listeners:\n    multicast\n    tcp\n    vsock\n"
+        "Available backends:\n    libvirt\n    cpg\nAvailable listeners:\n    multicast\n    tcp\n    vsock\n    serial\n"
             .to_owned();
     let mut code = ExitCode::SUCCESS;
     match config::listeners(path) {
