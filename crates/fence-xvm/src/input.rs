@@ -69,6 +69,9 @@ pub enum InputError {
     /// The action needs a domain.
     #[error("{0} needs a domain: give its name or UUID with -n, or plug= on stdin")]
     NoDomain(&'static str),
+    /// Nothing prints JSON but a check.
+    #[error("--json goes with --check only")]
+    JsonAlone,
     /// Two transports.
     #[error("-T (ipaddr) and -S (vsock) exclude each other: give one")]
     TwoTransports,

@@ -7,6 +7,7 @@
 //! The way through: [`input`] or [`stdin`] → [`settings::plan`] → [`net::ask`] →
 //! [`outcome::outcome`].
 
+mod check;
 pub mod console;
 pub mod input;
 pub mod key_file;
@@ -85,6 +86,7 @@ fn go(role: Role, args: Vec<OsString>, console: Console) -> Result<u8, Error> {
         Plan::Manual => usage::manual(role),
         Plan::Metadata => metadata::metadata(role),
         Plan::Validate(settings) => return validate(&settings, console),
+        Plan::Check { settings, json } => return check::run(role, &settings, json, console),
         Plan::Ask(action, settings) => {
             let console = console.with_debug(settings.debug);
             return ask(action, &settings, console);

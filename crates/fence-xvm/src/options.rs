@@ -36,6 +36,8 @@ pub enum Opt {
     Separator,
     NodeName,
     NotForUs,
+    Check,
+    Json,
     Help,
     Version,
     Manual,
@@ -190,7 +192,7 @@ const fn row(id: Opt, letters: &'static [char], name: &'static str) -> OptionSpe
 }
 
 /// Every option of both agents.
-pub static OPTIONS: [OptionSpec; 29] = [
+pub static OPTIONS: [OptionSpec; 31] = [
     OptionSpec {
         content: Content::Boolean,
         help: "Say on stderr what is done; more often, more of it. On stdin: a level.",
@@ -366,6 +368,18 @@ pub static OPTIONS: [OptionSpec; 29] = [
         shown: Shown::Nowhere,
         help: "Passed by some callers and ignored.",
         ..row(Opt::NotForUs, &[], "self")
+    },
+    OptionSpec {
+        content: Content::Boolean,
+        shown: Shown::CommandLine,
+        help: "Look for what would keep this guest from fencing, and ask every host; fences nothing.",
+        ..row(Opt::Check, &[], "check")
+    },
+    OptionSpec {
+        content: Content::Boolean,
+        shown: Shown::CommandLine,
+        help: "With --check: print JSON.",
+        ..row(Opt::Json, &[], "json")
     },
     OptionSpec {
         content: Content::Boolean,

@@ -41,6 +41,13 @@ pub enum Plan {
     Metadata,
     /// Check the settings.
     Validate(Box<Settings>),
+    /// Look for what would keep this guest from fencing.
+    Check {
+        /// The settings.
+        settings: Box<Settings>,
+        /// Whether programs read the result.
+        json: bool,
+    },
     /// Ask a host.
     Ask(Action, Box<Settings>),
 }
@@ -193,6 +200,15 @@ pub fn plan(role: Role, input: &Input) -> Result<Plan, InputError> {
         .last(Opt::Action)
         .or_else(|| input.last(Opt::OldAction));
     let command = action.map_or(Ok(Command::Ask(Action::Reboot)), value::command)?;
+    let json = input.last(Opt::Json).is_some();
+    if input.last(Opt::Check).is_some() {
+        // Whatever the action: nothing is done.
+        let settings = Box::new(settings(role, input)?);
+        return Ok(Plan::Check { settings, json });
+    }
+    if json {
+        return Err(InputError::JsonAlone);
+    }
     match command {
         Command::Metadata => Ok(Plan::Metadata),
         Command::ValidateAll => Ok(Plan::Validate(Box::new(settings(role, input)?))),

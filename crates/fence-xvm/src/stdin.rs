@@ -115,9 +115,12 @@ fn can_decide(value: &str) -> bool {
     !value.is_empty() && !value.contains(|c: char| c.is_ascii_control() && c != '\t')
 }
 
-/// Help, version and manual are asked for on the command line.
+/// Help, version, manual and checks are asked for on the command line.
 fn is_for_stdin(spec: &OptionSpec) -> bool {
-    !matches!(spec.id, Opt::Help | Opt::Version | Opt::Manual)
+    !matches!(
+        spec.id,
+        Opt::Help | Opt::Version | Opt::Manual | Opt::Check | Opt::Json
+    )
 }
 
 fn not_understood(line: usize, text: &[u8], spec: &OptionSpec) -> InputError {

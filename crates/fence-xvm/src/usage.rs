@@ -131,6 +131,10 @@ Status: the domain is off.
 The host's groups do not allow it.
 .PP
 Any other number is a reply of the host that has no meaning, which is a failure.
+.PP
+With
+.B \\-\\-check
+it is 0 if all is fine, 1 if there are problems, and 2 if there are warnings only.
 .SH FILES
 .TP
 /etc/cluster/fence_xvm.key

@@ -60,7 +60,8 @@ pub(super) fn listen(
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<(Socket, u16)> {
+/// Opens a listener there, on any port for port 0, and says on which.
+pub(super) fn open(address: SocketAddr) -> io::Result<(Socket, u16)> {
     let listener = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

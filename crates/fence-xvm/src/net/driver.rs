@@ -287,7 +287,7 @@ impl Peer {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], NetError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], NetError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)

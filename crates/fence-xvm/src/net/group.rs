@@ -77,7 +77,7 @@ impl Group {
     }
 
     /// Where requests leave from, port 0; for IPv6 with the index of the interface in the scope.
-    fn local_addresses(&self) -> nix::Result<Vec<SocketAddr>> {
+    pub(super) fn local_addresses(&self) -> nix::Result<Vec<SocketAddr>> {
         let only = self.settings.interface.as_deref();
         let locals = getifaddrs()?.filter_map(|entry| {
             let other = only.is_some_and(|only| only != entry.interface_name);

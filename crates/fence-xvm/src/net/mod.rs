@@ -10,6 +10,7 @@ mod connect;
 mod driver;
 mod group;
 mod line;
+pub mod survey;
 mod tty;
 
 use core::time::Duration;

@@ -8,6 +8,7 @@
     reason = "this is all test code; the helpers beside the tests fail like them"
 )]
 
+mod check;
 mod command_line;
 mod common;
 mod documents;
