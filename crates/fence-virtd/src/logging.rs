@@ -4,7 +4,7 @@
 //! a journal that hangs or a log daemon that is gone costs lines, which are counted, and never a
 //! fence.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -68,7 +68,7 @@ pub fn to_stderr(debug: u8) -> io::Result<()> {
     let queue = Queue::start(Box::new(io::stderr()))?;
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level(debug))
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false)
         .with_writer(Lines {
