@@ -80,7 +80,9 @@ where
     }))
 }
 
-fn command() -> Command {
+/// The table of options. The manual page and the completions are made of it, too.
+#[must_use]
+pub fn command() -> Command {
     Command::new("fence_virtd")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Fencing host daemon for virtual machines")

@@ -10,6 +10,9 @@ use crate::role::Role;
 const COLUMN: usize = 32;
 const WIDTH: usize = 90;
 
+/// Where lines of the manual page's source end.
+const PAGE_WIDTH: usize = 80;
+
 fn shown(role: Role) -> impl Iterator<Item = &'static OptionSpec> {
     options::for_role(role)
         .filter(|spec| matches!(spec.shown, Shown::Everywhere { .. } | Shown::CommandLine))
@@ -81,7 +84,7 @@ pub fn manual(role: Role) -> String {
     let name = role.name();
     let mut page = format!(
         ".\\\" Made by {name} --generate_man; change the table of options instead.\n\
-         .TH {name} 8\n.SH NAME\n{name} \\- fence virtual machines from inside a guest\n\
+         .TH {} 8 \"\" \"fence_virt {}\"\n.SH NAME\n{name} \\- fence virtual machines from inside a guest\n\
          .SH SYNOPSIS\n.B {name}\n[\\fIoption\\fR]...\n.SH DESCRIPTION\n{}\n.PP\n\
          Cluster software starts it without arguments and writes one\n\
          .IR name = value\n\
@@ -89,6 +92,8 @@ pub fn manual(role: Role) -> String {
          name and value do not count. Names that nobody knows are reported and skipped. A line for\n\
          the action or the domain that cannot be understood ends the run.\n\
          .SH OPTIONS\nThe long options' names are the names on stdin.\n",
+        name.to_uppercase(),
+        env!("CARGO_PKG_VERSION"),
         roff(&metadata::longdesc(role))
     );
     for spec in shown(role) {
@@ -111,7 +116,35 @@ pub fn manual(role: Role) -> String {
         Role::Virt => VIRT_NOTES,
     });
     page.push_str(".SH SEE ALSO\n.BR fence_virtd (8),\n.BR fence_virt.conf (5)\n");
-    page
+    filled(&page)
+}
+
+/// Breaks lines of text that are longer than a page's should be.
+fn filled(page: &str) -> String {
+    let mut text = String::new();
+    for line in page.lines() {
+        let mut length = 0_usize;
+        for word in line.split(' ') {
+            let longer = length.saturating_add(word.len()).saturating_add(1);
+            if length == 0 {
+                length = word.len();
+            } else if longer > PAGE_WIDTH && !line.starts_with('.') {
+                text.push('\n');
+                text.push_str(if word.starts_with(['.', '\'']) {
+                    "\\&"
+                } else {
+                    ""
+                });
+                length = word.len();
+            } else {
+                text.push(' ');
+                length = longer;
+            }
+            text.push_str(word);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// What the table of options does not say.

@@ -1,5 +1,7 @@
 //! The sample files and the documentation say what is so.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::super::schema::{ROOT, Schema};
 use super::super::{Form, ListenerSettings};
 use super::{only, read};
@@ -88,6 +90,62 @@ fn the_samples_show_and_the_page_explains_every_key() {
             assert!(toml.contains(key), "{key} in fence_virt.toml");
         }
     });
+}
+
+/// The words between backquotes.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The page's tables of keys: for each section the keys that its tables name, the section by its own name.
+fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let mut sections: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for part in PAGE.split("\n### Section").skip(1) {
+        let (heading, text) = part.split_once('\n').unwrap();
+        let Some(section) = quoted(heading).pop() else {
+            continue;
+        };
+        let keys = sections.entry(section).or_default();
+        let table = text.split_once("| key | default |").map(|(_, table)| table);
+        for row in table.iter().flat_map(|table| table.lines().skip(2)) {
+            let Some(row) = row.strip_prefix('|') else {
+                break;
+            };
+            keys.extend(quoted(row.split_once('|').unwrap().0));
+        }
+    }
+    sections
+}
+
+fn compare(schema: &Schema, shared: &[&str], documented: &BTreeMap<&str, BTreeSet<&str>>) {
+    for section in schema.sections.iter().chain(schema.repeated) {
+        let mut known: BTreeSet<&str> = section.keys.iter().chain(section.lists).copied().collect();
+        known.retain(|key| !shared.contains(key));
+        if section.numbered == Some("uri") {
+            known.extend(["uri", "uri1", "uri2"]);
+        }
+        if !known.is_empty() {
+            assert_eq!(
+                documented.get(section.name),
+                Some(&known),
+                "{}",
+                section.name
+            );
+        }
+        let documented_here = documented.get(section.name);
+        let shared: Vec<&str> = documented_here.into_iter().flatten().copied().collect();
+        compare(section, &shared, documented);
+    }
+}
+
+/// The manual page fence_virt.conf(5) is made of these tables.
+#[test]
+fn the_page_has_a_row_for_every_key_of_a_section_and_for_no_other() {
+    let documented = documented();
+    assert!(documented.len() >= 9, "{documented:?}");
+    // What all listeners have is described once.
+    assert_eq!(documented.get("listeners"), Some(&BTreeSet::from(["name"])));
+    compare(&ROOT, &[], &documented);
 }
 
 /// The examples of a page, each with its grammar.
