@@ -1,6 +1,7 @@
 # The commands of this project. Each target is one script, the same that CI runs.
 
-.PHONY: help build release demo check test model interop hostile guests test-cluster test-pacemaker bench static-agent setup clean
+.PHONY: help build release demo check test model interop hostile guests test-cluster test-pacemaker test-packages bench static-agent \
+	generated install uninstall deb setup clean
 
 help:
 	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
@@ -12,8 +13,12 @@ help:
 	@echo "make guests        emulated guests that fence each other by every way in (root)"
 	@echo "make test-cluster  three hosts with corosync and guests, all that can fail between them (root, 10 minutes)"
 	@echo "make test-pacemaker  clusters of guests with pacemaker, fenced by our agent and daemon (root, 5 minutes)"
+	@echo "make test-packages ours installed over the original's packages, and back, in a copy of this machine (root)"
 	@echo "make bench         measure against the C programs, write docs/benchmarks.md (root)"
 	@echo "make static-agent  a static fence_xvm in target/static/"
+	@echo "make install       programs, pages, completions, unit: PREFIX=/usr/local DESTDIR= (root, after make release)"
+	@echo "make deb           Debian packages in target/deb/"
+	@echo "make generated     manual pages and completions, from the programs' tables"
 	@echo "make build         debug build;  make release: optimised build"
 
 build:
@@ -63,6 +68,10 @@ test-pacemaker:
 	scripts/setup.sh test
 	tests/pacemaker.sh
 
+test-packages:
+	scripts/setup.sh test
+	tests/packages.sh
+
 bench:
 	scripts/setup.sh test
 	tests/bench.sh
@@ -70,6 +79,18 @@ bench:
 static-agent:
 	scripts/setup.sh build
 	scripts/static-agent.sh
+
+# Needs no network and no Rust: what `make release` built is copied.
+install uninstall:
+	scripts/install.sh $@
+
+deb:
+	scripts/setup.sh deb
+	scripts/deb.sh
+
+generated:
+	scripts/setup.sh build
+	cargo run --quiet --package fence-docs -- .
 
 clean:
 	cargo clean

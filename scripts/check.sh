@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 if command -v shellcheck >/dev/null; then
-    shellcheck .ci/run scripts/*.sh tests/*.sh tests/cluster/*.sh tests/lab/*.sh tests/pacemaker/*.sh fuzz/*.sh
+    shellcheck .ci/run scripts/*.sh tests/*.sh tests/*/*.sh fuzz/*.sh \
+        debian/*.postinst debian/*.prerm debian/*.postrm
 else
     echo "check: shellcheck is missing, scripts are not checked (apt-get install shellcheck)" >&2
 fi

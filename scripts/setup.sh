@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian 12: setup.sh build (to build and run the demo), setup.sh check
-# (also what make check needs) or setup.sh test (also what the whole suite compares with). Touches
-# nothing that is there already. Rust is not installed, only looked for.
+# (also what make check needs), setup.sh deb (to make packages) or setup.sh test (what the whole suite needs and compares
+# with). Touches nothing that is there already. Rust is not installed, only looked for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,11 @@ check=(
     libxml2-utils  # xmllint: the metadata's schema
     shellcheck
 )
+deb=(
+    debhelper
+)
 test=(
+    man-db mandoc zsh fish                # manual pages and completions are tried
     fence-virt fence-virtd                # the original: the reference peers
     libvirt-daemon-system libvirt-clients # a libvirtd that runs as root; virsh
     systemd                               # systemd-analyze: checks the unit file
@@ -28,8 +32,9 @@ test=(
 case "${1:-}" in
     build) wanted=("${build[@]}") ;;
     check) wanted=("${build[@]}" "${check[@]}") ;;
-    test) wanted=("${build[@]}" "${check[@]}" "${test[@]}") ;;
-    *) echo "usage: scripts/setup.sh build|check|test" >&2; exit 2 ;;
+    deb) wanted=("${build[@]}" "${deb[@]}") ;;
+    test) wanted=("${build[@]}" "${check[@]}" "${deb[@]}" "${test[@]}") ;;
+    *) echo "usage: scripts/setup.sh build|check|deb|test" >&2; exit 2 ;;
 esac
 
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
@@ -76,8 +81,11 @@ if ((${#missing[@]})); then
         apt-get install -y -qq --no-install-recommends "${missing[@]}" "${extra[@]}" >/dev/null
 fi
 
-# What the guests boot; a package that is unpacked, not installed.
-if [ "$1" = test ]; then scripts/guest-kernel.sh; fi
+# What the guests boot, and the original's packages; unpacked or installed elsewhere, not here.
+if [ "$1" = test ]; then
+    scripts/guest-kernel.sh
+    scripts/original-packages.sh
+fi
 
 needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 if ! command -v cargo >/dev/null; then

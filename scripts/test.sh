@@ -23,11 +23,14 @@ step scripts/demo.sh
 step scripts/static-agent.sh
 step tests/static-agent.sh
 step tests/systemd.sh
+step tests/documents.sh
 step tests/interop.sh
 step tests/hostile.sh
 step tests/guests.sh --quick
 step tests/corosync.sh
 step tests/cluster.sh --quick
 step tests/pacemaker.sh --quick
+# Both of the release build.
+step tests/packages.sh
 step tests/bench.sh --quick
 echo "$passed passed, 0 failed"
