@@ -163,9 +163,9 @@ questions() {
         must dpkg "$option" -i "${ours[@]}"
         unchanged
         daemon_is ours
-        must dpkg "$option" -i "${ours[@]}"
-        unchanged
     done
+    must dpkg --force-confnew -i "${ours[@]}"
+    unchanged
 
     begin "a configuration as the original's package has it stays as well"
     bare
@@ -256,7 +256,7 @@ halfway() {
     configured_original
     local after
     for after in 0.05 0.2 0.4 0.8; do
-        timeout -s KILL "$after" dpkg -i "${ours[@]}" </dev/null >/tmp/said 2>&1 || true
+        { quietly timeout -s KILL "$after" dpkg -i "${ours[@]}" || true; } 2>/dev/null
         unchanged
     done
     install "${ours[@]}"
@@ -305,7 +305,10 @@ first_install() {
     fenced
     install "${ours[@]}"
     unchanged
-    # The original's package brings a file of that name, so dpkg has to be told what to do with this one.
+    # The original's package brings a file of that name, so dpkg has to be told what to do with this one; its
+    # daemon makes the mode 0600.
+    chmod 600 $conf
+    remember
     must dpkg --force-confold -i "${original[@]}"
     unchanged
     daemon_is c
@@ -315,7 +318,6 @@ first_install() {
     bare
     mkdir /etc/cluster
     (umask 077 && head -c 4096 /dev/urandom >/etc/cluster/fence_xvm.key)
-    sed "s#$key#/etc/cluster/fence_xvm.key#" /tmp/before >/dev/null
     printf 'fence_virtd { listener = "tcp"; backend = "libvirt"; }\n' >$conf
     install "${ours[@]}"
     [ ! -e $key ] || fail "it was"
