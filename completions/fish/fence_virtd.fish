@@ -7,4 +7,6 @@ complete -c fence_virtd -s l -l list -d 'List the listeners and backends, and th
 complete -c fence_virtd -s w -l wait -d 'Wait for interfaces, addresses and hypervisors that are not there'
 complete -c fence_virtd -l test-config -d 'Check the configuration file and its keys; 0 usable, 2 not'
 complete -c fence_virtd -s V -l version -d 'Print the version'
+complete -c fence_virtd -l check -d 'Look for what would make fencing fail; exit code 0 fine, 1 problems, 2 warnings only'
+complete -c fence_virtd -l json -d 'With --check: print JSON'
 complete -c fence_virtd -s h -l help -d 'Print help'
