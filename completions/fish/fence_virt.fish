@@ -30,5 +30,7 @@ complete -c fence_virt -s t -l timeout -d 'Seconds until the agent gives up, eve
 complete -c fence_virt -s w -l delay -d 'Seconds to wait before off, on and reboot.' -r -f
 complete -c fence_virt -l separator -d 'Put this between the fields of a list, as fence-agents do: name, UUID, and with list-status ON or OFF. Without it the list has the form of the original.' -r -f
 complete -c fence_virt -s d -l debug -d 'Say on stderr what is done; more often, more of it. On stdin: a level.'
+complete -c fence_virt -l check -d 'Look for what would keep this guest from fencing, and ask every host; fences nothing.'
+complete -c fence_virt -l json -d 'With --check: print JSON.'
 complete -c fence_virt -s h -l help -d 'Show this help.'
 complete -c fence_virt -s V -l version -d 'Show the version.'

@@ -32,5 +32,7 @@ complete -c fence_xvm -s w -l delay -d 'Seconds to wait before off, on and reboo
 complete -c fence_xvm -l separator -d 'Put this between the fields of a list, as fence-agents do: name, UUID, and with list-status ON or OFF. Without it the list has the form of the original.' -r -f
 complete -c fence_xvm -s d -l debug -d 'Say on stderr what is done; more often, more of it. On stdin: a level.'
 complete -c fence_xvm -s u -l use_uuid -d 'Mark the domain as a UUID. Hosts go by its form; only very old ones need the mark.'
+complete -c fence_xvm -l check -d 'Look for what would keep this guest from fencing, and ask every host; fences nothing.'
+complete -c fence_xvm -l json -d 'With --check: print JSON.'
 complete -c fence_xvm -s h -l help -d 'Show this help.'
 complete -c fence_xvm -s V -l version -d 'Show the version.'
