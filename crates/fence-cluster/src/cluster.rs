@@ -115,9 +115,9 @@ impl Cluster {
     pub fn handle(&mut self, now: Now, event: Event<'_>, out: &mut Vec<Output>) {
         let mut cx = Cx::new(now, out);
         let cx = &mut cx;
+        self.attention.drained = matches!(event, Event::Tick);
         // What is over is over before anything else happens: the daemon may have stood still.
         self.expire_cases(cx);
-        self.attention.drained = matches!(event, Event::Tick);
         if self.attention.drained {
             let claims = core::mem::take(&mut self.attention.claims);
             self.attention.touched.extend(claims);

@@ -8,7 +8,7 @@ use fence_proto::Moment;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory};
-use crate::limits::{ASK_AGAIN, DIGEST, MAX_MEMORIES};
+use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES};
 use crate::peers::{Fetch, Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
@@ -42,7 +42,7 @@ impl Cluster {
             _ => {}
         }
         match message {
-            Message::Hello { sighted, mentions } => self.hello(from, sighted, &mentions),
+            Message::Hello { sighted, mentions } => self.hello(cx, from, sighted, &mentions),
             Message::Inventory { part } => self.inventory_part(cx, from, part),
             Message::Changed { stand, change } => self.peer_changed(cx, from, stand, change),
             Message::Digest { stand, current } => {
@@ -72,6 +72,7 @@ impl Cluster {
 
     fn hello(
         &mut self,
+        cx: &mut Cx<'_>,
         from: MemberId,
         sighted: Option<WallTime>,
         mentions: &[Mention],
@@ -82,6 +83,7 @@ impl Cluster {
         peer.phase = Phase::Greeted;
         peer.sighted = sighted;
         for mention in mentions {
+            let mention = &self.with_a_possible_time(cx, from, *mention);
             let down = self.is_down(mention.node);
             if let Some(memory) = self.memories.get_mut(&mention.node) {
                 memory.heard = memory.heard.max(mention.heard);
@@ -106,11 +108,33 @@ impl Cluster {
                 fetch.holders.push_back(from);
             }
         }
-        if self.fetches.len() > MAX_MEMORIES {
+        let over = self.fetches.len() > MAX_MEMORIES;
+        while self.fetches.len() > MAX_MEMORIES {
             self.fetches.pop_last();
-            return Err(Reason::Full);
         }
-        Ok(())
+        if over { Err(Reason::Full) } else { Ok(()) }
+    }
+
+    /// The mention; if its time lies far ahead, which would be later than any fencing, with the present
+    /// instead: the host was heard of before.
+    fn with_a_possible_time(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: MemberId,
+        mention: Mention,
+    ) -> Mention {
+        if mention.heard.0 <= cx.wall.0.saturating_add(CLOCK_AHEAD) {
+            return mention;
+        }
+        self.counters.count(Reason::BadField);
+        let (who, of) = (self.host_name(from.node), self.host_name(mention.node));
+        cx.warn(format!(
+            "{who} says that it heard of {of} at a time that lies more than an hour ahead: it is taken for now; set the clocks of both hosts right"
+        ));
+        Mention {
+            heard: cx.wall,
+            ..mention
+        }
     }
 
     /// Whether somebody remembers more of a host than this member.
@@ -291,6 +315,7 @@ impl Cluster {
         part: Part,
     ) -> Result<(), Reason> {
         let node = mention.node;
+        let mention = self.with_a_possible_time(cx, from, mention);
         let Some(peer) = self.peers.get_mut(&from) else {
             return Ok(());
         };

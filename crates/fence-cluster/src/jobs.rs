@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fence_proto::{Moment, Uuid};
 
 use crate::cx::Cx;
-use crate::limits::MAX_JOBS;
+use crate::limits::{MAX_JOBS, MAX_PURPOSES};
 use crate::seam::{Job, JobId, Output};
 use crate::turns::What;
 use crate::wire::message::Key;
@@ -109,6 +109,9 @@ impl Jobs {
             let queue = self.queues.get(&uuid).into_iter().flatten();
             for id in queue {
                 if let Some(order) = self.waiting.get_mut(id).filter(|order| order.job == job) {
+                    if order.purposes.len() >= MAX_PURPOSES {
+                        return Err(Full);
+                    }
                     order.purposes.push(purpose);
                     return Ok(*id);
                 }

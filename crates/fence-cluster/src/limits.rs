@@ -8,6 +8,16 @@ pub const MAX_DOMAINS: usize = 65_536;
 /// The most requests of agents under way at one member.
 pub const MAX_CASES: usize = 1_024;
 
+/// The most of them that members which run the original have asked, whose agents' sources are not known.
+pub(crate) const MAX_ORIGINALS_CASES: usize = 64;
+
+/// The most requests that wait for the same look at one domain.
+pub(crate) const MAX_PURPOSES: usize = 256;
+
+/// A member's clock that is further ahead of this one's, in milliseconds, is wrong: its times are not
+/// believed, for else no fencing of the hosts that it mentions could be proven until then.
+pub(crate) const CLOCK_AHEAD: u64 = 3_600_000;
+
 /// The most requests that a member keeps turns for, of one requester and of all.
 pub(crate) const MAX_TURNS_EACH: usize = 1_024;
 pub(crate) const MAX_TURNS: usize = 4_096;
@@ -30,7 +40,7 @@ pub(crate) const SILENT: Duration = Duration::from_secs(3);
 
 /// A member that has not said after so long what it has is not waited for: it counts as a host that
 /// nothing new is known of.
-pub(crate) const MUTE: Duration = Duration::from_secs(6);
+pub(crate) const MUTE: Duration = Duration::from_secs(4);
 
 /// A requester that was not heard of for so long does not keep its domain's turn.
 pub(crate) const HOLDS_TURN: Duration = Duration::from_secs(6);
@@ -55,7 +65,7 @@ pub(crate) const PROOF_AGAIN: Duration = Duration::from_secs(1);
 /// until then begins within the first two thirds of this, or never.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
-/// How long a request waits for its member to be ready.
+/// How long a request waits for its member to be ready: longer than for a member that is mute.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a round waits for a member whose silence would not matter.

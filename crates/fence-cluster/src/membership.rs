@@ -102,7 +102,6 @@ impl Cluster {
         let ours = matches!(peer.kind, Kind::Ours);
         let shutting_down = peer.phase == Phase::ShuttingDown;
         let mut memory = peer.into_memory(reason, older);
-        // Without quorum others may have it, and give the host whatever they like.
         // Without quorum others may have it, and give the host whatever they like; a host that is up
         // without its daemon may be given something, too.
         let goes_on = reason != LeaveReason::NodeDown && !shutting_down;
@@ -127,7 +126,19 @@ impl Cluster {
     }
 
     pub(crate) fn remember(&mut self, cx: &mut Cx<'_>, node: NodeId, memory: Memory) {
+        let configured = |node: &NodeId| {
+            let hosts = self.hosts.as_ref();
+            hosts.is_none_or(|hosts| hosts.contains_key(node))
+        };
+        let mut strange = self.memories.keys().filter(|node| !configured(node));
+        let strange = strange.next().copied();
         if self.memories.len() >= MAX_MEMORIES && !self.memories.contains_key(&node) {
+            // Hosts that are configured come first: they are what requests ask for.
+            if let Some(strange) = strange.filter(|_| configured(&node)) {
+                self.memories.remove(&strange);
+                self.memories.insert(node, memory);
+                return;
+            }
             self.counters.count(Reason::Full);
             cx.warn(format!("too many departed hosts: {node} is not remembered"));
             return;

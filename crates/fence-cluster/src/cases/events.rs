@@ -71,8 +71,9 @@ impl Cluster {
         let Some(case) = self.cases.get_mut(&key.number) else {
             return;
         };
-        case.pursuit.ended = Ended::Closed;
-        if by != self.config.me {
+        if by == self.config.me {
+            case.pursuit.ended = Ended::Closed;
+        } else if case.pursuit.ended != Ended::Closed {
             cx.warn(format!(
                 "{by} has ended a request of this host, which it took for dead"
             ));

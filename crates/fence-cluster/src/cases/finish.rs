@@ -7,7 +7,9 @@ use super::state::{Case, End, Ended, Origin, Stage};
 use super::{Step, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::limits::{ASK_AGAIN, CHANGE_WAIT, FIND_WITHIN, PATIENCE, READY_WITHIN, START_WAIT};
+use crate::limits::{
+    ASK_AGAIN, CHANGE_WAIT, FIND_WITHIN, MARGIN, PATIENCE, READY_WITHIN, START_WAIT,
+};
 use crate::seam::Output;
 use crate::wire::message::Message;
 
@@ -46,14 +48,20 @@ impl Cluster {
         let in_order = case.pursuit.round > 0 && case.action().changes_state();
         if !closing && in_order {
             let key = self.key(number);
-            if case.pursuit.ended == Ended::No {
+            if case.pursuit.ended != Ended::Closed {
+                // Also when somebody else has closed it: who joined since then knows of no other end
+                // of rounds that were still on their way.
                 self.send(cx, &Message::Closed { key });
             }
             if !self.connected {
                 self.forget_kept(cx, key);
             }
             if !succeeds(&end) {
-                // A failure is only said when nothing can be begun any more.
+                // A failure is only said when nothing can be begun any more; a daemon that stood still
+                // until the time was over has to hear that, too.
+                let grace = case.decide_by.since(case.close_at);
+                let patience = case.request.answer_by.ago(MARGIN);
+                case.decide_by = case.decide_by.max(patience.min(cx.now + grace));
                 case.stage = Stage::Closing(end);
                 return false;
             }
@@ -79,7 +87,7 @@ impl Cluster {
                 .decide_by
                 .min(cx.now + case.decide_by.since(case.close_at));
         }
-        let over = case.pursuit.ended != Ended::No && case.pursuit.begun.is_empty();
+        let over = case.pursuit.ended == Ended::Closed && case.pursuit.begun.is_empty();
         if over || cx.now >= case.decide_by {
             return Step::End(end);
         }

@@ -72,6 +72,11 @@ impl Cluster {
             return Step::Wait;
         }
         if self.peers.get(&starter).and_then(Peer::original).is_some() {
+            if !self.attention.drained {
+                // It cannot be called back: what is waiting may say that the turn is over.
+                self.attention.claims.insert(number);
+                return Step::Wait;
+            }
             return self.start_there(cx, case, starter);
         }
         let message = Message::Start {

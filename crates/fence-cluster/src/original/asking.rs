@@ -55,6 +55,11 @@ impl Cluster {
             if !self.turns.is_first(self.key(number)) {
                 return;
             }
+            if !self.attention.drained {
+                // An original cannot be called back: what is waiting may say that the turn is over.
+                self.attention.claims.insert(number);
+                return;
+            }
             case.pursuit.has_begun = true;
             Action::Off
         } else {

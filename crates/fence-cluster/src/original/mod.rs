@@ -18,6 +18,7 @@ pub(crate) use serving::Question;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::{Domains, Inventory};
+use crate::limits::MAX_DOMAINS;
 use crate::peers::{Kind, Peer};
 use crate::reason::Reason;
 use crate::seam::{MemberId, Migration, NodeId, Output, WallTime};
@@ -201,7 +202,9 @@ impl Cluster {
             })
         });
         if let Some(burst) = burst {
-            burst.seen.insert(uuid);
+            if burst.seen.len() < MAX_DOMAINS {
+                burst.seen.insert(uuid);
+            }
             burst.last = cx.now;
         }
         let inventory = peer.inventory.get_or_insert_with(|| Inventory {
@@ -279,7 +282,9 @@ impl Cluster {
         let (Some(burst), Some(inventory)) = (burst, peer.inventory.as_mut()) else {
             return;
         };
-        let seen = |uuid: &Uuid| burst.seen.contains(uuid);
+        // Of a list that is too long not everything was noted.
+        let full = burst.seen.len() >= MAX_DOMAINS;
+        let seen = |uuid: &Uuid| full || burst.seen.contains(uuid);
         let (kept, gone) = core::mem::take(&mut inventory.domains)
             .into_iter()
             .partition::<Domains, _>(|(uuid, _)| seen(uuid));

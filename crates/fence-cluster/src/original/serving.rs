@@ -11,8 +11,9 @@ use crate::cases::Origin;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::knowledge::is_called;
-use crate::limits::HOLDS_TURN;
+use crate::limits::{HOLDS_TURN, MAX_ORIGINALS_CASES};
 use crate::peers::Kind;
+use crate::reason::Reason;
 use crate::seam::{MemberId, NodeId, Request};
 use crate::wire::legacy::Legacy;
 
@@ -56,6 +57,18 @@ impl Cluster {
             domain,
             request,
         };
+        let mut originals = self.cases.values().filter_map(|case| match &case.origin {
+            Origin::Original(question) => Some(question),
+            Origin::Agent(_) => None,
+        });
+        let repeated = originals.clone().any(|other| *other == question);
+        if repeated {
+            return;
+        }
+        if originals.nth(MAX_ORIGINALS_CASES - 1).is_some() {
+            self.counters.count(Reason::Full);
+            return self.answer_original(cx, &question, &Answer::Reply(Reply::Failure));
+        }
         let Ok(domain) = DomainRef::new(&question.domain) else {
             return self.answer_original(cx, &question, &Answer::Reply(Reply::Failure));
         };

@@ -319,3 +319,40 @@ fn daemon_that_stood_still_does_not_answer_from_what_was_true_then() {
         world.answer(on);
     }
 }
+
+#[test]
+fn newcomer_does_not_carry_out_what_others_closed_in_the_requesters_name() {
+    // The requester stands still with answers unread, is closed by another one, and goes on: its next
+    // round is on its way before it hears of that, and the newcomer knows nothing of the end.
+    let mut cut_short = 0;
+    for after in (220_000..226_000).step_by(250) {
+        let mut world = World::new(3);
+        world.install(2, 1);
+        world.run_for(Duration::from_millis(100));
+        let off = world.request(1, Action::Off, "vm1");
+        world.run_for(Duration::from_micros(after));
+        world.freeze_daemon(1);
+        let on = world.request(3, Action::On, "vm1");
+        world.run_for(Duration::from_secs(8));
+        world.end_daemon(2, LeaveReason::Left);
+        world.run_for(Duration::from_millis(50));
+        world.start_daemon(2);
+        world.run_for(Duration::from_millis(500));
+        world.boot(2, 1);
+        world.run_for(Duration::from_millis(100));
+        world.thaw_daemon(1);
+        let off = world.answer(off);
+        world.answer(on);
+        world.run_for(Duration::from_secs(20));
+        if off.answer == Answer::Reply(Reply::Failure) {
+            cut_short += 1;
+            assert_eq!(
+                world.runs_on(1),
+                [2],
+                "after {after} µs\n{}",
+                world.log.join("\n")
+            );
+        }
+    }
+    assert!(cut_short > 0, "it was never closed by the other one");
+}
