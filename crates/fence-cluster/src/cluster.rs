@@ -30,6 +30,11 @@ pub struct Cluster {
     pub(crate) connected: bool,
     /// Since when there has been no quorum or no connection.
     pub(crate) alone: Option<Moment>,
+    /// Whether this member could claim something, with quorum, after the last event.
+    pub(crate) served: bool,
+    /// The runs that this host had when that ended, by their versions: nobody can start these domains elsewhere
+    /// without fencing this host.
+    pub(crate) held: BTreeMap<Uuid, u64>,
     /// Since when this member has been in the group, with quorum, without a break.
     pub(crate) joined: WallTime,
     /// The same, or earlier if others were and have said what they know: since then no host can have
@@ -87,6 +92,8 @@ impl Cluster {
             quorum: false,
             connected: false,
             alone: Some(now.moment),
+            served: false,
+            held: BTreeMap::new(),
             joined: now.wall,
             sighted: now.wall,
             appeared: BTreeMap::new(),
@@ -133,6 +140,7 @@ impl Cluster {
         self.end_old_turns(cx);
         self.advance_parts(cx);
         self.advance_cases(cx);
+        self.served = self.alone.is_none() && self.is_ready(now.moment);
         self.last = self.last.max(now.moment);
     }
 

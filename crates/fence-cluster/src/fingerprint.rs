@@ -137,7 +137,7 @@ impl Hash for Cluster {
         (&self.inquiries, &self.gone, &self.turns).hash(state);
         (&self.jobs, &self.kept, &self.cases).hash(state);
         (self.next_number, self.digest_due, self.last).hash(state);
-        (self.alone, self.echoed).hash(state);
+        (self.alone, self.echoed, self.served, &self.held).hash(state);
         (self.original_seqno, self.original_requests).hash(state);
     }
 }

@@ -180,10 +180,13 @@ impl Cluster {
             &mut inventory,
             before.map_or_else(Default::default, |i| i.domains),
         );
+        let mut changes = Vec::new();
         for (uuid, record) in &inventory.domains {
             self.gone.outdated(*uuid, record.version);
             self.stir(*uuid, record.holding());
+            changes.extend(self.runs_last_here(*uuid, record));
         }
+        self.announce(cx, changes);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.inventory = Some(inventory);
             peer.behind = false;
@@ -251,6 +254,8 @@ impl Cluster {
             Change::Record { uuid, record } => {
                 self.gone.outdated(uuid, record.version);
                 self.stir(uuid, record.holding());
+                let change = self.runs_last_here(uuid, &record);
+                self.announce(cx, change.into_iter().collect());
             }
             Change::Gone { uuid } => {
                 if let Some(before) = &before {
@@ -333,6 +338,8 @@ impl Cluster {
                     reason,
                     heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
                     domains: inventory.domains,
+                    orderly: false,
+                    elsewhere: self.running(),
                 };
                 self.remember(cx, node, memory);
             }

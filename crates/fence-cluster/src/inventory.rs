@@ -1,7 +1,7 @@
 //! What a host has: the inventories of members, how they are put together from parts, and what is
 //! remembered of hosts that departed and of domains that are gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fence_proto::{Moment, Uuid};
 
@@ -156,6 +156,11 @@ pub(crate) struct Memory {
     /// When it was last heard of.
     pub(crate) heard: WallTime,
     pub(crate) domains: Domains,
+    /// Its host said before that it is shutting down: nothing was being started there.
+    pub(crate) orderly: bool,
+    /// Domains that a member is known to have had running since this was remembered: the host cannot have
+    /// been starting them when it was lost.
+    pub(crate) elsewhere: BTreeSet<Uuid>,
 }
 
 impl Memory {
@@ -171,6 +176,12 @@ impl Memory {
     /// Whether the host has nothing but this.
     pub(crate) const fn is_whole(&self) -> bool {
         self.whole && self.down
+    }
+
+    /// Whether the host has nothing of the domain but this. A start shows only when it is over: the host may
+    /// have been starting what ran nowhere.
+    pub(crate) fn is_whole_for(&self, uuid: Uuid) -> bool {
+        self.is_whole() && (self.orderly || self.elsewhere.contains(&uuid))
     }
 
     pub(crate) fn holding(&self, uuid: Uuid) -> Holding {

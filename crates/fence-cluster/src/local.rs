@@ -192,7 +192,20 @@ impl Cluster {
         self.settle(cx, uuid);
     }
 
-    fn announce(&mut self, cx: &mut Cx<'_>, changes: Vec<Change>) {
+    /// Another host has not got the domain running, but numbers its last run higher than the run that
+    /// is here: this daemon was started when that run had begun, and knew no number. This one is the last.
+    pub(crate) fn runs_last_here(&mut self, uuid: Uuid, other: &Record) -> Option<Change> {
+        let record = self.local.domains.get_mut(&uuid)?;
+        let here = record.holding() == Holding::Copy && !record.starting;
+        if !here || other.holding() == Holding::Copy || other.version <= record.version {
+            return None;
+        }
+        record.version = other.version.saturating_add(1);
+        let record = record.clone();
+        Some(Change::Record { uuid, record })
+    }
+
+    pub(crate) fn announce(&mut self, cx: &mut Cx<'_>, changes: Vec<Change>) {
         for change in changes {
             match &change {
                 Change::Record { uuid, .. } | Change::Gone { uuid } => self.touch_domain(*uuid),

@@ -1,17 +1,19 @@
 //! Who is in the group, and what is remembered of those who are not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fence_proto::Moment;
+use fence_proto::{Moment, Uuid};
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::Memory;
+use crate::knowledge::Place;
 use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
 use crate::peers::{Kind, Peer, Phase};
 use crate::reason::Reason;
-use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
+use crate::seam::{LeaveReason, MemberId, Migration, NodeId, WallTime};
 use crate::wire::message::{Mention, Message};
+use crate::wire::record::Holding;
 
 impl Cluster {
     /// The group has changed.
@@ -107,9 +109,20 @@ impl Cluster {
         let goes_on = reason != LeaveReason::NodeDown && !shutting_down;
         memory.whole &= self.quorum && self.connected && !stood_still && !goes_on && ours;
         memory.shutting_down = shutting_down;
+        memory.orderly = shutting_down;
+        memory.elsewhere = self.running();
         memory.down = self.is_down(node);
         self.remember_starts(member, &mut memory);
         self.remember(cx, node, memory);
+    }
+
+    /// The domains that members have running, or coming in.
+    pub(crate) fn running(&self) -> BTreeSet<Uuid> {
+        let members = self.all_domains();
+        let members = members.filter(|(place, _)| !matches!(place, Place::Departed(_)));
+        let records = members.flat_map(|(_, domains)| domains);
+        let copies = records.filter(|(_, record)| record.holding() >= Holding::Incoming);
+        copies.map(|(uuid, _)| *uuid).collect()
     }
 
     /// Who was told to start a domain may have begun, without our having heard of it.
@@ -167,7 +180,10 @@ impl Cluster {
     /// Notes since when this member would notice that a host has come back.
     pub(crate) fn look_around(&mut self, cx: &Cx<'_>) {
         if !self.connected || !self.quorum {
-            self.alone.get_or_insert(cx.now);
+            if self.alone.is_none() {
+                self.alone = Some(cx.now);
+                self.held = self.runs_alone();
+            }
             return;
         }
         if self.alone.take().is_some() {
@@ -176,6 +192,15 @@ impl Cluster {
         }
         let peers = self.peers.values().filter_map(|peer| peer.sighted);
         self.sighted = peers.fold(self.sighted, WallTime::min);
+    }
+
+    /// The runs that this host may end without the others, as it loses them.
+    fn runs_alone(&self) -> BTreeMap<Uuid, u64> {
+        let records = self.local.domains.iter().filter(|(_, record)| {
+            record.holding() == Holding::Copy && record.migration == Migration::None
+        });
+        let held = records.map(|(uuid, record)| (*uuid, record.version));
+        held.filter(|_| self.served).collect()
     }
 
     /// Whether this partition has quorum.

@@ -1,6 +1,6 @@
 //! The other members of the group, and what each has said of itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use fence_proto::Moment;
 
@@ -143,6 +143,8 @@ impl Peer {
             reason,
             heard: heard.max(older),
             domains,
+            orderly: false,
+            elsewhere: BTreeSet::new(),
         }
     }
 }
@@ -166,6 +168,8 @@ fn unsettled(
         reason,
         heard,
         domains: Domains::new(),
+        orderly: false,
+        elsewhere: BTreeSet::new(),
     });
     // Newer than what those remember who have not seen it back.
     memory.stand.seq = memory.stand.seq.saturating_add(1);

@@ -88,7 +88,9 @@ impl Cluster {
                 vanished: false
             }
         );
-        if off && !self.other_host_has(uuid) {
+        // Others may have started it since: only by fencing this host, if it ran here before.
+        let held = self.held.get(&uuid) == Some(&self.newest(uuid));
+        if off && held && !self.other_host_has(uuid) {
             let reason = self.why_alone(cx.now, case);
             let again = if case.action() == Action::Reboot {
                 "; it is not started again"
@@ -103,6 +105,9 @@ impl Cluster {
             );
         }
         let here = match outcome {
+            Outcome::Off { .. } if off && !held => {
+                "it was destroyed here, but it did not run here before this host was alone: another host may have it"
+            }
             Outcome::Off { .. } => "it was destroyed here, but another host may have it",
             Outcome::WasOff | Outcome::WasAbsent => "it does not run here",
             Outcome::Silent => "this host's libvirt does not answer",

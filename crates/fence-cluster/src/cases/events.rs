@@ -110,6 +110,9 @@ impl Cluster {
         if holding < Holding::Incoming {
             return;
         }
+        for memory in self.memories.values_mut() {
+            memory.elsewhere.insert(uuid);
+        }
         for case in self.cases.values_mut() {
             if case
                 .target

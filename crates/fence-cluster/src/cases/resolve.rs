@@ -9,9 +9,10 @@ use super::{Step, dropped, end, fail};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::jobs::Purpose;
-use crate::knowledge::{Meaning, Place, meaning_of};
+use crate::knowledge::{Meaning, Place, is_called, meaning_of};
 use crate::limits::{FIND_WITHIN, READY_WITHIN};
 use crate::parts::finding_of;
+use crate::peers::Kind;
 use crate::reason::Reason;
 use crate::seam::{Job, MemberId, NodeId, Outcome, UnknownDomain};
 use crate::wire::bytes::Item;
@@ -63,12 +64,12 @@ impl Cluster {
             return Step::Wait;
         }
         match self.meaning(&case.request.domain) {
-            Meaning::Known(uuid, _) => {
+            Meaning::Known(uuid, _) if self.everybody_has_listed_names(case, uuid) => {
                 let names = self.names_of_all(uuid, &case.request.domain);
                 self.found(case, uuid, names)
             }
             Meaning::Ambiguous(found) => self.ambiguous(cx, case, &found),
-            Meaning::Unknown => {
+            Meaning::Known(..) | Meaning::Unknown => {
                 let text = case.request.domain.as_str().to_owned();
                 self.send(cx, &Message::Find { number, text });
                 case.stage = Stage::Finding {
@@ -78,6 +79,39 @@ impl Cluster {
                 Step::Wait
             }
         }
+    }
+
+    /// Whether no member may have another domain that is called so: by a UUID none can; for a name
+    /// everybody must have listed what it has, once at least.
+    fn everybody_has_listed_names(&self, case: &Case, uuid: Uuid) -> bool {
+        let by_uuid = case.request.domain.as_uuid() == Some(uuid);
+        by_uuid || (self.local.known && self.peers.keys().all(|member| self.has_listed(*member)))
+    }
+
+    /// Whether a member has listed what it has, now or before it went and came back. Those that run the
+    /// original list nothing when they have nothing.
+    fn has_listed(&self, member: MemberId) -> bool {
+        if member == self.config.me {
+            return self.local.known;
+        }
+        let peer = self.peers.get(&member);
+        let listed = peer
+            .is_none_or(|peer| peer.inventory.is_some() || matches!(peer.kind, Kind::Original(_)));
+        listed || self.memories.contains_key(&member.node)
+    }
+
+    /// Whether the request still means this domain: a member may have listed another one meanwhile.
+    pub(super) fn still_means(&self, case: &Case, uuid: Uuid) -> bool {
+        let text = &case.request.domain;
+        let mut others = self.all_domains().filter(|(place, domains)| {
+            let counts = !matches!(place, Place::Departed(node) if self.is_fenced(*node));
+            let mut domains = domains.iter();
+            let called = |(other, record): (&Uuid, &Record)| {
+                *other != uuid && is_called(text, *other, &record.name)
+            };
+            counts && domains.any(called)
+        });
+        text.as_uuid() == Some(uuid) || others.next().is_none()
     }
 
     /// All names of the domain, one of them at least.
@@ -220,8 +254,21 @@ impl Cluster {
         if !all && !cx.is_past(*since, FIND_WITHIN) {
             return Step::Wait;
         }
+        if let Meaning::Known(uuid, names) = self.meaning(&case.request.domain) {
+            let identities = names.into_iter().map(|name| DomainIdentity { name, uuid });
+            found.extend(identities.map(|identity| (identity, Place::Here)));
+        }
         match meaning_of(found) {
             Meaning::Known(uuid, names) => {
+                let by_uuid = case.request.domain.as_uuid() == Some(uuid);
+                let mute = silent.iter().find(|member| !self.has_listed(**member));
+                if let Some(member) = mute.filter(|_| !by_uuid) {
+                    let host = self.host_name(member.node);
+                    return fail(format!(
+                        "{host} has not listed its domains, one of which may have the name \"{}\" too; use the UUID {uuid}, or check fence_virtd and libvirt there",
+                        case.request.domain
+                    ));
+                }
                 let mut names = names;
                 names.extend(self.names_of(uuid));
                 names.sort_unstable();

@@ -242,6 +242,12 @@ impl Cluster {
         case: &mut Case,
         views: &[HostView],
     ) -> Step {
+        if !self.still_means(case, uuid) {
+            return fail(format!(
+                "several domains answer to \"{}\", as has turned out: use a UUID",
+                case.request.domain
+            ));
+        }
         match case.action() {
             Action::Status => {
                 let queue = self.turns.queue(uuid);

@@ -7,7 +7,6 @@ use fence_proto::Uuid;
 use super::state::Case;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::inventory::Memory;
 use crate::knowledge::Place;
 use crate::limits::PATIENCE;
 use crate::peers::Kind;
@@ -38,7 +37,7 @@ impl Cluster {
             views.push(HostView {
                 node,
                 standing: Standing::Away {
-                    whole: memory.is_some_and(Memory::is_whole),
+                    whole: memory.is_some_and(|memory| memory.is_whole_for(uuid)),
                     fenced: self.is_fenced(node),
                 },
                 holding: memory.map_or(Holding::Nothing, |memory| memory.holding(uuid)),

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use fence_cluster::Cluster;
 use fence_cluster::seam::{Event, MemberId, Migration, Now, Outcome, Output, Proof};
 use fence_cluster::wire::message::{Change, Finding, Message};
+use fence_cluster::wire::record::Record;
 use fence_proto::Moment;
 
 use crate::rules::{Rules, Setup, Word};
@@ -194,25 +195,37 @@ impl Bend for TakesSilenceForAbsence {
     }
 }
 
-/// Only what is found in the first round matters, not what rounds after it find, nor what hosts say of
-/// themselves in between.
+/// Nothing is looked at again: not after something was destroyed, and not because of what hosts say of
+/// themselves meanwhile. (Either alone is enough.)
 #[derive(Debug, Clone)]
 pub(crate) struct LooksOnce;
+
+fn idle(record: &mut Record) {
+    record.active = false;
+    record.migration = Migration::None;
+}
 
 impl Bend for LooksOnce {
     fn heard(message: Message) -> Option<Message> {
         Some(match message {
-            Message::Result { key, round, .. } if round > 1 => Message::Result {
+            Message::Result {
+                key,
+                round,
+                finding: Finding::Destroyed { .. },
+            } => Message::Result {
                 key,
                 round,
                 finding: Finding::Absent,
             },
+            Message::Inventory { mut part } => {
+                part.records.iter_mut().for_each(|(_, record)| idle(record));
+                Message::Inventory { part }
+            }
             Message::Changed {
                 stand,
                 change: Change::Record { uuid, mut record },
             } => {
-                record.active = false;
-                record.migration = Migration::None;
+                idle(&mut record);
                 let change = Change::Record { uuid, record };
                 Message::Changed { stand, change }
             }

@@ -19,13 +19,9 @@ impl<R: Rules> World<R> {
             Happening::Start { domain, host } => {
                 self.truth[domain].start(host);
                 self.touch(domain, &[host]);
-                self.gains.push((host, domain, self.now));
             }
             Happening::Stop { domain } => self.stop(domain),
-            Happening::Migrate { domain, to } => {
-                self.change(domain, |d| d.begin(to));
-                self.gains.push((to, domain, self.now));
-            }
+            Happening::Migrate { domain, to } => self.change(domain, |d| d.begin(to)),
             Happening::Switch { domain } => self.change(domain, truth::Domain::switch),
             Happening::Abort { domain } => self.change(domain, truth::Domain::abort),
             Happening::Remnant { domain } => self.remnant(domain),

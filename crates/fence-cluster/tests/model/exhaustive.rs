@@ -163,6 +163,71 @@ fn shut_off_and_defined_on_two_hosts() {
 }
 
 #[test]
+fn shut_off_and_started_where_nobody_hears_of_it() {
+    // Two things: one that makes a copy, and one that hides it.
+    for_each_action(|action| {
+        let menu = [
+            (Kind::Start, 1),
+            (Kind::Cut, 1),
+            (Kind::CorosyncKill, 1),
+            (Kind::Crash, 1),
+            (Kind::LibvirtHang, 1),
+            (Kind::Hang, 1),
+            (Kind::DaemonKill, 1),
+        ];
+        let mut plan = named("started, and hidden", action).with(&menu);
+        plan.faults = 2;
+        if is_deep() {
+            plan = plan.with(&[
+                (Kind::Resume, 1),
+                (Kind::LibvirtBack, 1),
+                (Kind::Heal, 1),
+                (Kind::CorosyncBack, 1),
+                (Kind::DaemonStart, 1),
+            ]);
+        }
+        plan.domains = vec![Place {
+            runs: None,
+            defined: vec![1, 2],
+        }];
+        plan
+    });
+}
+
+#[test]
+fn daemon_that_stands_still_while_its_domain_migrates() {
+    if !is_deep() {
+        return;
+    }
+    for action in [Action::Off, Action::Reboot] {
+        let menu = [(Kind::Hang, 1), (Kind::Migrate, 1), (Kind::Resume, 1)];
+        let mut plan = named("hang and migrate", action).with(&menu);
+        plan.faults = 2;
+        explore::<Cluster>(plan).holds();
+    }
+}
+
+#[test]
+fn two_domains_and_a_request_for_each() {
+    for (first, second) in [(Action::Off, Action::Reboot), (Action::Status, Action::Off)] {
+        let name = format!("two domains: {} and {}", first.name(), second.name());
+        let mut plan = Plan::new(name, first);
+        plan.domains.push(Place {
+            runs: Some(2),
+            defined: vec![1, 2],
+        });
+        plan.asks.push(Ask {
+            host: 2,
+            action: second,
+            domain: 1,
+        });
+        plan = plan.with(&[(Kind::DaemonKill, 1), (Kind::Cut, 1), (Kind::Migrate, 1)]);
+        plan.stalls = u8::from(is_deep());
+        explore::<Cluster>(plan).holds();
+    }
+}
+
+#[test]
 fn no_proofs_to_be_had() {
     for_each_action(|action| {
         let menu = [

@@ -2,20 +2,15 @@
 //!
 //! Assumed, as docs/cluster.md says: somebody else starts a domain only where no copy runs or may
 //! resume anywhere, only on a host with quorum whose daemon is in the group, and not while we are about to
-//! start it; and a host that gets a domain is not cut off in the moment before its daemon has said so (docs/cluster.md:
-//! "nobody can know"), unless that daemon has been silent for long. Everything else happens whenever it likes.
+//! start it. Everything else happens whenever it likes.
 
 use fence_cluster::seam::{Job, LeaveReason};
 use fence_proto::Action;
 
 use crate::happening::Happening;
-use crate::net::{Item, What};
 use crate::rules::Rules;
 use crate::truth::{self, Part};
 use crate::world::{Libvirt, World};
-
-/// A host that has not been heard of for so long when it is lost may have got anything.
-const SILENT: u64 = 6000;
 
 impl<R: Rules> World<R> {
     /// Everything that may happen now.
@@ -135,40 +130,11 @@ impl<R: Rules> World<R> {
             all.push(Happening::Crash { host, lose });
         }
         all.push(Happening::Fence(host));
-        if !self.net.corosync[host] {
-            all.push(Happening::CorosyncBack(host));
-        } else if self.may_be_lost(host) {
-            all.push(Happening::CorosyncKill(host));
-        }
-    }
-
-    /// A gain that everybody has heard of, or that is no more, is none.
-    pub(crate) fn forget_gains(&mut self) {
-        let mut gains = std::mem::take(&mut self.gains);
-        gains.retain(|(host, domain, _)| {
-            let there = self.truth[*domain].copies[*host].is_some();
-            let told = self.daemon(*host).is_some_and(|daemon| {
-                let from_it = |item: &Item| match item.what {
-                    What::Message { from, .. } => from == daemon.id,
-                    _ => false,
-                };
-                let others = self.hosts.iter().filter_map(|other| other.daemon.as_ref());
-                daemon.local.is_empty()
-                    && !others
-                        .into_iter()
-                        .any(|other| other.inbox.iter().any(from_it))
-            });
-            there && !told
+        all.push(if self.net.corosync[host] {
+            Happening::CorosyncKill(host)
+        } else {
+            Happening::CorosyncBack(host)
         });
-        self.gains = gains;
-    }
-
-    /// A host that got something may not be lost before it was heard of, unless it has been silent for long.
-    fn may_be_lost(&self, host: usize) -> bool {
-        self.gains.iter().all(|(of, _, since)| {
-            let hung = self.daemon(host).is_none_or(|daemon| daemon.hung);
-            *of != host || (hung && self.now >= since + SILENT)
-        })
     }
 
     fn net_happenings(&self, all: &mut Vec<Happening>) {
@@ -178,8 +144,7 @@ impl<R: Rules> World<R> {
             for host in 0..self.hosts.len() {
                 let apart = 1 << host;
                 // Two hosts part in one way only.
-                let others = (0..self.hosts.len()).all(|other| self.may_be_lost(other));
-                if others && (self.hosts.len() > 2 || host == 0) {
+                if self.hosts.len() > 2 || host == 0 {
                     for lose in [false, true] {
                         all.push(Happening::Cut { apart, lose });
                     }

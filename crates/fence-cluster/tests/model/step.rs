@@ -78,7 +78,6 @@ impl<R: Rules> World<R> {
     /// Does a step that is possible.
     pub(crate) fn apply(&mut self, step: &Step) {
         self.do_step(step);
-        self.forget_gains();
     }
 
     fn do_step(&mut self, step: &Step) {

@@ -36,8 +36,6 @@ pub(crate) struct World<R: Rules> {
     pub(crate) faults: u8,
     pub(crate) stalls: u8,
     pub(crate) stalled: Vec<(usize, Lane)>,
-    /// What hosts have got that nobody else may have heard of: host, domain, since when.
-    pub(crate) gains: Vec<(usize, usize, u64)>,
     pub(crate) flaws: Flaws,
     /// What happened, when somebody wants to read it. No part of the state.
     pub(crate) log: Option<Vec<String>>,
@@ -162,7 +160,6 @@ impl<R: Rules> World<R> {
             faults: plan.faults,
             stalls: plan.stalls,
             stalled: Vec::new(),
-            gains: Vec::new(),
             flaws: Flaws::default(),
             log: None,
             plan,
@@ -294,6 +291,6 @@ macro_rules! compared_by {
     };
 }
 
-compared_by!(World: now, truth, hosts, net, asked, left, faults, stalls, stalled, gains, flaws);
+compared_by!(World: now, truth, hosts, net, asked, left, faults, stalls, stalled, flaws);
 compared_by!(Host: up, down_since, fenced_at, libvirt, late, daemon, next_pid);
 compared_by!(Daemon: id, digest, hung, inbox, view, quorum, told, local, jobs, done, proofs, kept, here, begun, closed, idle_at);

@@ -159,12 +159,12 @@ fn owner_that_is_cut_off_is_not_taken_for_fenced() {
 #[test]
 fn isolated_host_claims_nothing_about_the_others() {
     let mut world = three();
+    world.install(1, 2);
+    world.run_for(Duration::from_millis(100));
     world.cut(&[1], 1);
     world.run_for(NOTICED);
     nothing_is_claimed(&mut world, &[1]);
     // Its own it may destroy.
-    world.install(1, 2);
-    world.run_for(Duration::from_millis(100));
     assert_eq!(world.reply(1, Action::Status, "vm2"), Reply::Success);
     assert_eq!(world.reply(1, Action::Reboot, "vm2"), Reply::Success);
     // Nothing is started without quorum.
@@ -433,4 +433,61 @@ fn domain_is_started_after_failover_once_its_owner_was_fenced() {
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.reply(1, Action::Reboot, "vm1"), Reply::Success);
     assert_eq!(world.runs_on(1), [3]);
+}
+
+#[test]
+fn what_began_to_run_on_a_host_while_it_was_alone_is_destroyed_without_a_claim() {
+    // The host was fenced, the others have started its domain, and then it came up, still cut off, and
+    // its libvirt started what it starts by itself.
+    let mut world = three();
+    world.install(1, 2);
+    world.define(2, 2);
+    world.run_for(Duration::from_millis(100));
+    world.cut(&[1], 1);
+    world.run_for(NOTICED);
+    world.fence(1);
+    world.run_for(Duration::from_secs(5));
+    world.boot(2, 2);
+    world.power_on_alone(1);
+    world.boot(1, 2);
+    world.start_daemon(1);
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.reply(1, Action::Status, "vm2"), Reply::Success);
+    assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Failure);
+    assert_eq!(world.runs_on(2), [2]);
+}
+
+#[test]
+fn run_that_began_after_the_cut_is_destroyed_without_a_claim() {
+    let mut world = three();
+    world.cut(&[1], 1);
+    world.run_for(NOTICED);
+    world.install(1, 2);
+    world.run_for(Duration::from_millis(100));
+    assert_eq!(world.reply(1, Action::Reboot, "vm2"), Reply::Failure);
+    assert_eq!(world.runs_on(2), [0; 0]);
+}
+
+#[test]
+fn start_in_the_moment_of_a_cut_is_not_taken_for_off() {
+    // libvirt says that a domain has started when the start is over: nobody has heard of it.
+    let mut world = three();
+    world.define(1, 2);
+    world.define(3, 2);
+    world.run_for(Duration::from_millis(100));
+    world.cut(&[3], 1);
+    world.boot(3, 2);
+    world.run_for(NOTICED);
+    for action in [Action::Status, Action::Off, Action::Reboot, Action::On] {
+        assert_eq!(world.reply(1, action, "vm2"), Reply::Failure);
+    }
+    assert_eq!(world.runs_on(2), [3]);
+    // What ran elsewhere was not being started there.
+    assert_eq!(world.reply(1, Action::Off, "vm1"), Reply::Success);
+    assert_eq!(world.reply(1, Action::Status, "vm1"), Reply::Off);
+    assert_eq!(world.reply(1, Action::On, "vm1"), Reply::Success);
+    // And with the proof nothing is.
+    world.fence(3);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.reply(1, Action::Status, "vm2"), Reply::Off);
 }

@@ -8,7 +8,7 @@ use fence_proto::host::Answer;
 use fence_proto::{Action, Reply};
 
 use super::host::Setup;
-use super::world::World;
+use super::world::{World, uuid};
 
 const NOTICED: Duration = Duration::from_secs(4);
 
@@ -355,4 +355,26 @@ fn newcomer_does_not_carry_out_what_others_closed_in_the_requesters_name() {
         }
     }
     assert!(cut_short > 0, "it was never closed by the other one");
+}
+
+#[test]
+fn name_of_a_leftover_means_nothing_while_a_member_has_not_listed_its_domains() {
+    // host 2 has a leftover that is called vm1, host 3 runs another vm1 and has not listed it.
+    let mut world = World::cold(3, Setup::default());
+    let run = world.fresh_run();
+    world.host(2).libvirt.define(uuid(9), "vm1");
+    world.host(3).libvirt.run(uuid(1), "vm1", run);
+    world.host(3).libvirt.hung = true;
+    for node in 1..=3 {
+        world.start_daemon(node);
+    }
+    world.run_for(Duration::from_secs(1));
+    // Single questions are answered, the list is still on its way.
+    world.host(3).libvirt.hung = false;
+    assert_eq!(world.reply(1, Action::Off, "vm1"), Reply::Failure);
+    assert_eq!(world.reply(1, Action::Status, "vm1"), Reply::Failure);
+    // By its UUID it is meant whoever has listed what.
+    let leftover = uuid(9).to_string();
+    assert_eq!(world.reply(1, Action::Status, &leftover), Reply::Off);
+    assert_eq!(world.runs_on(1), [3]);
 }

@@ -192,6 +192,13 @@ impl World {
         self.start_daemon(node);
     }
 
+    /// Switched on, cut off from the others, without its daemon.
+    pub(crate) fn power_on_alone(&mut self, node: u32) {
+        self.host(node).power = true;
+        self.bus.rings.insert(node, 1);
+        self.bus.form_in(self.now, FORM);
+    }
+
     /// Fenced: off, with a proof of it.
     pub(crate) fn fence(&mut self, node: u32) {
         self.power_off(node);
