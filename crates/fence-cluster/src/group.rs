@@ -7,7 +7,7 @@ use fence_proto::Moment;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory};
+use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory, Starting};
 use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES};
 use crate::peers::{Fetch, Kind, Peer, Phase};
 use crate::reason::Reason;
@@ -338,8 +338,7 @@ impl Cluster {
                     reason,
                     heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
                     domains: inventory.domains,
-                    orderly: false,
-                    elsewhere: self.running(),
+                    starting: Starting::AllBut(self.running()),
                 };
                 self.remember(cx, node, memory);
             }

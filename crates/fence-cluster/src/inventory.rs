@@ -156,11 +156,32 @@ pub(crate) struct Memory {
     /// When it was last heard of.
     pub(crate) heard: WallTime,
     pub(crate) domains: Domains,
-    /// Its host said before that it is shutting down: nothing was being started there.
-    pub(crate) orderly: bool,
-    /// Domains that a member is known to have had running since this was remembered: the host cannot have
-    /// been starting them when it was lost.
-    pub(crate) elsewhere: BTreeSet<Uuid>,
+    pub(crate) starting: Starting,
+}
+
+/// What a host may have been starting when it was lost. A start shows only when it is over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Starting {
+    /// Nothing: it said before that it is shutting down.
+    Nothing,
+    /// Anything but these: a member is known to have had them running since.
+    AllBut(BTreeSet<Uuid>),
+}
+
+impl Starting {
+    fn may_be(&self, uuid: Uuid) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::AllBut(elsewhere) => !elsewhere.contains(&uuid),
+        }
+    }
+
+    /// A member has the domain running.
+    pub(crate) fn runs_elsewhere(&mut self, uuid: Uuid) {
+        if let Self::AllBut(elsewhere) = self {
+            elsewhere.insert(uuid);
+        }
+    }
 }
 
 impl Memory {
@@ -178,10 +199,9 @@ impl Memory {
         self.whole && self.down
     }
 
-    /// Whether the host has nothing of the domain but this. A start shows only when it is over: the host may
-    /// have been starting what ran nowhere.
+    /// Whether the host has nothing of the domain but this.
     pub(crate) fn is_whole_for(&self, uuid: Uuid) -> bool {
-        self.is_whole() && (self.orderly || self.elsewhere.contains(&uuid))
+        self.is_whole() && !self.starting.may_be(uuid)
     }
 
     pub(crate) fn holding(&self, uuid: Uuid) -> Holding {

@@ -6,7 +6,7 @@ use fence_proto::{Moment, Uuid};
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::inventory::Memory;
+use crate::inventory::{Memory, Starting};
 use crate::knowledge::Place;
 use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
 use crate::peers::{Kind, Peer, Phase};
@@ -109,8 +109,11 @@ impl Cluster {
         let goes_on = reason != LeaveReason::NodeDown && !shutting_down;
         memory.whole &= self.quorum && self.connected && !stood_still && !goes_on && ours;
         memory.shutting_down = shutting_down;
-        memory.orderly = shutting_down;
-        memory.elsewhere = self.running();
+        memory.starting = if shutting_down {
+            Starting::Nothing
+        } else {
+            Starting::AllBut(self.running())
+        };
         memory.down = self.is_down(node);
         self.remember_starts(member, &mut memory);
         self.remember(cx, node, memory);

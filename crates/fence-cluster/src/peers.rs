@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use fence_proto::Moment;
 
 use crate::cx::Cx;
-use crate::inventory::{Assembly, Domains, Inventory, Memory};
+use crate::inventory::{Assembly, Domains, Inventory, Memory, Starting};
 use crate::limits::{ASK_AGAIN, MUTE};
 use crate::original::Original;
 use crate::seam::{LeaveReason, NodeId, WallTime};
@@ -143,8 +143,7 @@ impl Peer {
             reason,
             heard: heard.max(older),
             domains,
-            orderly: false,
-            elsewhere: BTreeSet::new(),
+            starting: Starting::AllBut(BTreeSet::new()),
         }
     }
 }
@@ -168,8 +167,7 @@ fn unsettled(
         reason,
         heard,
         domains: Domains::new(),
-        orderly: false,
-        elsewhere: BTreeSet::new(),
+        starting: Starting::AllBut(BTreeSet::new()),
     });
     // Newer than what those remember who have not seen it back.
     memory.stand.seq = memory.stand.seq.saturating_add(1);

@@ -111,7 +111,7 @@ impl Cluster {
             return;
         }
         for memory in self.memories.values_mut() {
-            memory.elsewhere.insert(uuid);
+            memory.starting.runs_elsewhere(uuid);
         }
         for case in self.cases.values_mut() {
             if case
