@@ -2,13 +2,16 @@
 # Our packages take the place of the original's and give it back, on a machine that has been configured:
 # with the daemon running, files changed by the administrator, packages half installed, removed, purged.
 # Everything is done on a copy of this machine (an overlay that is thrown away) with processes and a
-# network of its own; domains are those of libvirt's test driver.
+# network of its own; domains are those of libvirt's test driver. First services are started by init
+# scripts there, then by a systemd.
+#
+#   tests/packages.sh [GROUP…]     only these groups of cases (tests/packages/cases.sh has their names)
 #
 # FENCE_DEBS, C_DEBS: directories with the packages; unset: target/deb and target/original, made here
-# first, of the release build or of BUILD. Words choose groups of cases by their names. Needs root.
+# first, of the release build or of BUILD. Needs root.
 set -euo pipefail
-
 cd "$(dirname "$0")/.."
+
 fail() {
     echo "packages: $*" >&2
     exit 1
@@ -37,48 +40,67 @@ from_source() {
     echo "packages: make install, make uninstall: ok"
 }
 
-if [ "${1:-}" != apart ]; then
-    ((EUID == 0)) || fail "needs root, for an overlay and namespaces: run it with sudo"
-    if [ -z "${FENCE_DEBS:-}" ]; then
-        # The same build as the bench's, so that it is not done twice.
-        [ -n "${BUILD:-}" ] || cargo build --release --quiet -p fence-virtd -p fence-xvm -p fence-bench
-        export BUILD=${BUILD:-${CARGO_TARGET_DIR:-target}/release}
-        scripts/deb.sh
-    fi
-    [ -n "${C_DEBS:-}" ] || scripts/original-packages.sh
-    [ -z "${BUILD:-}" ] || from_source
-    # start-stop-daemon looks at every process there is: it must see those of the copy only.
-    work=$(mktemp -d)
-    trap 'rmdir "$work"' EXIT
-    unshare --mount --pid --net --uts --ipc --fork --kill-child --mount-proc --propagation private \
-        "$0" apart "$work" "$@"
-    exit
-fi
-work=$2
-shift 2
+# What runs in a copy, and dies with its first process.
+machine=
+clean() {
+    [ -z "$machine" ] || kill -KILL "$machine" 2>/dev/null || true
+    [ -z "$machine" ] || wait "$machine" 2>/dev/null || true
+    local tries=0
+    while ((tries++ < 50)); do
+        find "$group" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
+        rmdir "$group" 2>/dev/null && break
+        [ -d "$group" ] || break
+        sleep 0.1
+    done
+    rm -rf "$work"
+}
 
-# In a mount namespace of its own: nothing here needs to be undone.
-mount -t tmpfs -o mode=755 fence "$work"
-mkdir "$work/up" "$work/work" "$work/root"
-mount -t overlay -o "lowerdir=/,upperdir=$work/up,workdir=$work/work" overlay "$work/root" ||
-    fail "this machine does not let root mount an overlay: in a container, run it privileged"
-root=$work/root
-mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
-mount -t tmpfs -o mode=755 run "$root/run"
-mount -t tmpfs -o mode=1777 tmp "$root/tmp"
-mkdir -p "$root/run/lock" "$root/fence/ours" "$root/fence/c"
-cp "${FENCE_DEBS:-target/deb}"/*.deb "$root/fence/ours/"
-cp "${C_DEBS:-target/original}"/*.deb "$root/fence/c/"
-cp tests/packages/cases.sh "$root/fence/cases.sh"
-# A machine whose init is running services, and that has no time for indexes of manual pages.
-rm -f "$root/usr/sbin/policy-rc.d" "$root/var/lib/man-db/auto-update" "$root/sbin/runlevel"
-printf '#!/bin/sh\necho N 2\n' >"$root/sbin/runlevel"
-chmod 755 "$root/sbin/runlevel"
-ip link set lo up multicast on
-ip route add 224.0.0.0/4 dev lo
-# Not chroot, in which invoke-rc.d does nothing.
-cd "$root"
-pivot_root . mnt
-umount -l /mnt
-exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/root bash /fence/cases.sh "$@"
+# on_a_copy INIT [GROUP…]: runs cases on a copy where services are started by INIT, sysv or systemd.
+on_a_copy() {
+    work=$(mktemp -d)
+    # Where this machine has its second hierarchy of control groups, or its only one.
+    local groups
+    for groups in /sys/fs/cgroup/unified /sys/fs/cgroup; do
+        [ "$(stat -f -c %T "$groups" 2>/dev/null)" = cgroup2fs ] && break
+    done
+    group=$groups/fence-packages.$$
+    trap clean EXIT
+    mkdir "$group"
+    mkdir "$work/root" "$work/shared"
+    touch "$work/shared/out"
+    # start-stop-daemon looks at every process there is: it must see those of the copy only.
+    # shellcheck disable=SC2016 # for the shell that is started
+    bash -c 'echo $$ >"$1/cgroup.procs" && shift && exec unshare --mount --pid --net --uts --ipc --cgroup \
+        --fork --kill-child --propagation private "$@"' \
+        start "$group" tests/packages/machine.sh "$work" "$@" </dev/null &
+    machine=$!
+    tail --pid=$$ -f "$work/shared/out" &
+    local follower=$!
+    while [ ! -s "$work/shared/code" ] && kill -0 "$machine" 2>/dev/null; do sleep 0.1; done
+    sleep 0.2
+    kill "$follower"
+    wait "$follower" 2>/dev/null || true
+    [ "$(cat "$work/shared/code" 2>/dev/null)" = 0 ] || fail "failed with services started by $1"
+    clean
+    machine=
+    trap - EXIT
+}
+
+((EUID == 0)) || fail "needs root, for an overlay and namespaces: run it with sudo"
+for program in unshare pivot_root systemctl; do
+    command -v $program >/dev/null || fail "$program is missing: run scripts/setup.sh test"
+done
+trap 'exit 130' INT TERM
+
+if [ -z "${FENCE_DEBS:-}" ]; then
+    # The same build as the bench's, so that it is not done twice.
+    [ -n "${BUILD:-}" ] || cargo build --release --quiet -p fence-virtd -p fence-xvm -p fence-bench
+    export BUILD=${BUILD:-${CARGO_TARGET_DIR:-target}/release}
+    scripts/deb.sh
+fi
+[ -n "${C_DEBS:-}" ] || scripts/original-packages.sh
+export FENCE_DEBS=${FENCE_DEBS:-target/deb} C_DEBS=${C_DEBS:-target/original}
+
+[ -z "${BUILD:-}" ] || from_source
+on_a_copy sysv "$@"
+on_a_copy systemd "$@"

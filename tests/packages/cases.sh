@@ -1,7 +1,11 @@
 # shellcheck shell=bash
-# Run by packages.sh in the copy of the machine. /fence/ours and /fence/c hold the packages; there is no
-# systemd here, so services are started by their init scripts.
-set -euo pipefail
+# Run by machine.sh in the copy of the machine, where /fence/ours and /fence/c hold the packages.
+#
+# usage: cases.sh sysv|systemd [GROUP…]
+set -Eeuo pipefail
+trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
+init=$1
+shift
 
 conf=/etc/fence_virt.conf
 key=/etc/fence_virt.key
@@ -9,7 +13,8 @@ ours=(/fence/ours/fence-virtd_*.deb /fence/ours/fence-virt_*.deb)
 original=(/fence/c/fence-virtd_*.deb /fence/c/fence-virt_*.deb)
 
 fail() {
-    echo "packages: $case: $*" >&2
+    trap - ERR
+    echo "packages: $init: $case: $*" >&2
     cat /tmp/said >&2
     exit 1
 }
@@ -19,8 +24,8 @@ begin() {
     : >/tmp/said
 }
 
-# Runs without anybody who could answer a question.
-quietly() { "$@" </dev/null >/tmp/said 2>&1; }
+# Runs a program without anybody who could answer a question.
+quietly() { timeout -k 5 120 "$@" </dev/null >/tmp/said 2>&1; }
 must() { quietly "$@" || fail "failed: $*"; }
 must_not() { ! quietly "$@" || fail "should have failed: $*"; }
 install() { must dpkg -i "$@"; }
@@ -57,7 +62,12 @@ EOF
     remember
 }
 
-restart() { must invoke-rc.d fence_virtd restart; }
+restart() {
+    case $init in
+    sysv) must invoke-rc.d fence_virtd restart ;;
+    systemd) must systemctl restart fence_virtd ;;
+    esac
+}
 
 # What nothing may change: content, mode, owner and age of configuration and key.
 state() { stat -c '%n %a %U %G %Y %s' $conf $key && sha256sum $conf $key; }
@@ -72,7 +82,16 @@ daemon_is() {
         ((++tries < 100)) || fail "not one daemon from $1: $(processes)"
         sleep 0.1
     done
-    [ "$(cat /run/fence_virtd.pid)" = "$pid" ] || fail "the pid file is wrong"
+    case $init in
+    sysv) [ "$(cat /run/fence_virtd.pid)" = "$pid" ] || fail "the pid file is wrong" ;;
+    systemd)
+        [ "$(systemctl show -P MainPID fence_virtd)" = "$pid" ] || fail "systemd knows another daemon"
+        until [ "$(systemctl show -P ActiveState fence_virtd)" = active ]; do
+            ((++tries < 100)) || fail "the service is not active"
+            sleep 0.1
+        done
+        ;;
+    esac
 }
 
 # fenced: the agents of both packages, and those that are installed, switch the domain off and on.
@@ -324,13 +343,37 @@ first_install() {
     daemon_is ours
 }
 
+# Where a start waits for ever, the installation does not.
+waiting() {
+    [ "$init" = systemd ] || return 0
+    begin "a daemon that waits for its interface does not hold up dpkg"
+    configured_original
+    sed -i 's/"lo"/"later0"/' $conf
+    remember
+    local start=$SECONDS
+    install "${ours[@]}"
+    ((SECONDS - start < 60)) || fail "it took $((SECONDS - start)) s"
+    grep -q "does not serve yet" /tmp/said || fail "nothing was said"
+    unchanged
+    [ "$(systemctl show -P ActiveState fence_virtd)" = activating ] || fail "the daemon does not wait"
+    ip link add later0 type veth peer name later1
+    ip link set later1 up
+    ip link set later0 up multicast on
+    daemon_is ours
+    ip link del later0
+}
+
 mkdir -p /fence/ours/root /fence/c/root
 for deb in "${ours[@]}"; do dpkg-deb -x "$deb" /fence/ours/root; done
 for deb in "${original[@]}"; do dpkg-deb -x "$deb" /fence/c/root; done
 
-for group in swap_and_back with_apt questions service_settings refused halfway removal first_install; do
+groups=(swap_and_back service_settings refused removal waiting)
+# What dpkg does with files is the same with either.
+[ "$init" = systemd ] || groups+=(with_apt questions halfway first_install)
+case=start
+for group in "${groups[@]}"; do
     [[ $# = 0 || " $* " == *" $group "* ]] || continue
     start=$SECONDS
     "$group"
-    echo "packages: $group: $((SECONDS - start)) s"
+    echo "packages: $init: $group: $((SECONDS - start)) s"
 done
