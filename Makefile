@@ -1,7 +1,7 @@
 # The commands of this project. Each target is one script, the same that CI runs.
 
-.PHONY: help build release demo check test model interop hostile guests test-cluster test-pacemaker test-packages bench static-agent \
-	generated install uninstall deb setup clean
+.PHONY: help build release demo check test model interop hostile guests test-cluster test-pacemaker test-packages test-docs bench \
+	static-agent generated install uninstall deb setup clean
 
 help:
 	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-cluster  three hosts with corosync and guests, all that can fail between them (root, 10 minutes)"
 	@echo "make test-pacemaker  clusters of guests with pacemaker, fenced by our agent and daemon (root, 5 minutes)"
 	@echo "make test-packages ours installed over the original's packages, and back, in a copy of this machine (root)"
+	@echo "make test-docs     every command of the documentation, and its links (root)"
 	@echo "make bench         measure against the C programs, write docs/benchmarks.md (root)"
 	@echo "make static-agent  a static fence_xvm in target/static/"
 	@echo "make install       programs, pages, completions, unit: PREFIX=/usr/local DESTDIR= (root, after make release)"
@@ -71,6 +72,10 @@ test-pacemaker:
 test-packages:
 	scripts/setup.sh test
 	tests/packages.sh
+
+test-docs:
+	scripts/setup.sh test
+	tests/docs.sh
 
 bench:
 	scripts/setup.sh test

@@ -30,6 +30,7 @@ step tests/guests.sh --quick
 step tests/corosync.sh
 step tests/cluster.sh --quick
 step tests/pacemaker.sh --quick
+step tests/docs.sh
 # Both of the release build.
 step tests/packages.sh
 step tests/bench.sh --quick

@@ -15,6 +15,7 @@ lab_needs corosync corosync
 lab_needs pacemakerd pacemaker
 lab_needs stonith_admin pacemaker
 lab_needs crm_resource pacemaker-cli-utils
+lab_needs pcs pcs
 lab_needs qemu-system-x86_64 qemu-system-x86
 lab_needs busybox busybox-static
 [ -n "${FENCE_GUEST_KERNEL:-}" ] || scripts/guest-kernel.sh

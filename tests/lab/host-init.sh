@@ -25,7 +25,7 @@ mkdir -p /run/lock /run/libvirt
 
 # Mount points are only ever made in these overlays: a directory of the machine that is removed anywhere
 # would take the mount on it away everywhere.
-for directory in etc var usr/sbin; do
+for directory in etc var usr; do
     layer=/run/overlay/$directory
     mkdir -p "$layer/upper" "$layer/work"
     mount -t overlay -o "lowerdir=/$directory,upperdir=$layer/upper,workdir=$layer/work" overlay "/$directory"

@@ -13,7 +13,7 @@ use fence_lab::{Failure, Host, Programs, Side, Verdict, ensure, forge, net, wait
 use fence_proto::Family;
 
 use crate::files::{self, BY_MAP, SERVICE};
-use crate::names::NodeId;
+use crate::names::{HOST, NodeId};
 use crate::view::View;
 
 /// Emulated machines that all start at once on a busy computer.
@@ -83,7 +83,7 @@ pub(crate) fn frozen(directory: &Path) -> Verdict {
     let guests = Guests::build(directory)?;
     guests.settle()?;
     let began = Instant::now();
-    let view = guests.view(NodeId::Alpha)?;
+    let view = guests.view(NodeId::First)?;
     let id = NodeId::ALL
         .into_iter()
         .find(|id| view.place(SERVICE) == Some(id.name()))
@@ -123,6 +123,9 @@ impl Guests {
         let key = forge::write_key(&directory.join("key"))?;
         let boot = image(&programs, &fs::read(&key)?, &directory.join("guest.cpio"))?;
         let host = Hypervisor::start(directory)?;
+        let bridge = net::BRIDGE;
+        host.namespace
+            .ip(&format!("addr add {HOST}/24 dev {bridge}\n"))?;
         let mut config = HostConfig::new(Transport::Multicast, Family::Ipv4, 1229);
         config.key_file = key;
         config.uris = vec![host.uri()];

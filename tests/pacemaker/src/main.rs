@@ -4,10 +4,12 @@
 //! Nodes are namespaces whose power is libvirt's test driver's: what the daemon does to a domain happens to
 //! the node. One case has emulated machines in their place. Variables: `FENCE_VIRTD`, `FENCE_XVM`,
 //! `FENCE_GUEST_KERNEL`. Arguments: `--quick` (without these machines), and words; only cases whose name contains
-//! one of them run.
+//! one of them run. `--docs`: the documentation instead ([`docs`]).
 
+mod cables;
 mod calls;
 mod cases;
+mod docs;
 mod files;
 mod guests;
 mod names;
@@ -49,8 +51,12 @@ fn main() -> ExitCode {
 fn run(directory: &Path, report: &Report) -> Verdict {
     let (options, words): (Vec<_>, Vec<_>) =
         env::args().skip(1).partition(|word| word.starts_with('-'));
+    if options.iter().any(|option| option == "--docs") {
+        fs::create_dir_all(directory)?;
+        return docs::run(directory, report, &words);
+    }
     if options.iter().any(|option| option != "--quick") {
-        fence_lab::fail!("unknown options {options:?}: only --quick is known");
+        fence_lab::fail!("unknown options {options:?}: --quick or --docs");
     }
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     if !options.iter().any(|option| option == "--quick") && wanted(GUESTS) {

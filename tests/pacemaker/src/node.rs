@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use fence_lab::agent::{Answer, Running};
 use fence_lab::machine::{Machine, Maker};
@@ -59,11 +60,7 @@ impl Node {
         let recorder = "usr/sbin/fence_xvm";
         node.write(recorder, include_str!("../fence-xvm-recorder.sh"))?;
         fs::set_permissions(node.path(recorder), fs::Permissions::from_mode(0o755))?;
-        node.own(&files::cib(&[
-            files::BY_MAP,
-            files::BY_LIST,
-            files::BY_STATUS,
-        ]))?;
+        node.own(place.cib)?;
         Ok(node)
     }
 
@@ -149,6 +146,11 @@ impl Node {
         Ok(())
     }
 
+    /// The words that lead inside; the program is still to come.
+    pub(crate) fn enter(&self) -> Result<Command, Failure> {
+        self.machine.enter()
+    }
+
     /// Runs a program on it.
     pub(crate) fn run(&self, program: &str, words: &[&str]) -> Result<Answer, Failure> {
         self.run_for(program, words, 20)
@@ -221,6 +223,8 @@ pub(crate) struct Place<'a> {
     pub(crate) key: &'a Path,
     /// The agent.
     pub(crate) agent: &'a Path,
+    /// The cluster's configuration at the start.
+    pub(crate) cib: &'a str,
 }
 
 fn owner() -> Result<(Option<u32>, Option<u32>), Failure> {

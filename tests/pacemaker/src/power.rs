@@ -25,11 +25,11 @@ impl Nodes {
 
     /// One of them, as long as the guard is held.
     pub(crate) fn node(&self, id: NodeId) -> MutexGuard<'_, Node> {
-        let [alpha, beta, gamma] = &*self.0;
+        let [first, second, third] = &*self.0;
         let node = match id {
-            NodeId::Alpha => alpha,
-            NodeId::Beta => beta,
-            NodeId::Gamma => gamma,
+            NodeId::First => first,
+            NodeId::Second => second,
+            NodeId::Third => third,
         };
         node.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,9 +13,10 @@ use fence_lab::{Failure, Host, Programs, Side, Verdict, ensure, forge, wait};
 use fence_proto::Family;
 use nix::sys::signal::Signal;
 
+use crate::cables;
 use crate::calls::Call;
 use crate::files;
-use crate::names::NodeId;
+use crate::names::{BRIDGE, NodeId};
 use crate::node::{Node, Place};
 use crate::power::{Nodes, Power};
 use crate::view::View;
@@ -57,12 +58,13 @@ impl Stage {
         let key = forge::write_key(&directory.join("key"))?;
         let prefix = net::unique();
         let dom0 = Namespace::new(&format!("{prefix}-dom0"))?;
-        net::add_bridge(&dom0)?;
+        cables::add_bridge(&dom0)?;
         let libvirtd = Libvirtd::start(&directory.join("libvirtd"))?;
         let maker = Maker::new(directory)?;
+        let cib = files::cib(&[files::BY_MAP, files::BY_LIST, files::BY_STATUS]);
         let mut networks = Vec::new();
         let mut make = |id: NodeId| {
-            let network = plug_in(&dom0, &prefix, id)?;
+            let network = cables::plug_in(&dom0, &prefix, id)?;
             let node = Node::new(
                 id,
                 &Place {
@@ -71,15 +73,16 @@ impl Stage {
                     maker: &maker,
                     key: &key,
                     agent: programs.xvm(Side::Ours),
+                    cib: &cib,
                 },
             );
             networks.push(network);
             node
         };
         let nodes = [
-            make(NodeId::Alpha)?,
-            make(NodeId::Beta)?,
-            make(NodeId::Gamma)?,
+            make(NodeId::First)?,
+            make(NodeId::Second)?,
+            make(NodeId::Third)?,
         ];
         let nodes = Nodes::new(nodes);
         let uri = libvirtd.uri();
@@ -139,6 +142,7 @@ impl Stage {
         self.started += 1;
         let mut config = HostConfig::new(Transport::Multicast, Family::Ipv4, 1229);
         config.key_file.clone_from(&self.key);
+        config.interface = Some(BRIDGE.to_owned());
         config.uris = vec![self.libvirtd.uri()];
         config.groups = groups;
         let launch = Launch {
@@ -244,7 +248,7 @@ impl Stage {
         let role = if is_on { "Started" } else { "Stopped" };
         let name = device.name;
         self.tool(
-            NodeId::Alpha,
+            NodeId::First,
             "crm_resource",
             &["-r", name, "-m", "-p", "target-role", "-v", role],
         )?;
@@ -262,22 +266,4 @@ impl Stage {
         let daemon = self.daemon.as_ref().map(|daemon| daemon.process.tail());
         format!("{nodes}\n{}", daemon.unwrap_or_default())
     }
-}
-
-fn plug_in(dom0: &Namespace, prefix: &str, id: NodeId) -> Result<Namespace, Failure> {
-    let network = Namespace::new(&format!("{prefix}-{id}"))?;
-    dom0.ip(&format!(
-        "link add {id} type veth peer name eth0 netns {}\n\
-         link set {id} master {} down\n",
-        network.name(),
-        net::BRIDGE
-    ))?;
-    network.ip(&format!(
-        "link set eth0 up\n\
-         addr add {}/24 dev eth0\n\
-         route add default via {}\n",
-        id.address(),
-        net::host_address(Family::Ipv4)
-    ))?;
-    Ok(network)
 }

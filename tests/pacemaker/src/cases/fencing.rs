@@ -33,10 +33,10 @@ fn one_success(stage: &Stage, action: &str, id: NodeId, since: usize) -> Verdict
 }
 
 pub(super) fn off_and_on(stage: &mut Stage) -> Verdict {
-    let id = NodeId::Gamma;
+    let id = NodeId::Third;
     let boots = stage.node(id).boots;
     stage.tool(
-        NodeId::Alpha,
+        NodeId::First,
         "stonith_admin",
         &["--fence", id.name(), "-t", "40"],
     )?;
@@ -52,7 +52,7 @@ pub(super) fn off_and_on(stage: &mut Stage) -> Verdict {
     }
     ensure!(!stage.is_on(id.domain())?, "it did not stay off");
     stage.tool(
-        NodeId::Alpha,
+        NodeId::First,
         "stonith_admin",
         &["--unfence", id.name(), "-t", "40"],
     )?;
@@ -65,10 +65,10 @@ pub(super) fn off_and_on(stage: &mut Stage) -> Verdict {
 }
 
 pub(super) fn reboot(stage: &mut Stage) -> Verdict {
-    let id = NodeId::Gamma;
+    let id = NodeId::Third;
     let (boots, destroyed) = (stage.node(id).boots, stage.libvirtd.destroyed(id.domain())?);
     stage.tool(
-        NodeId::Beta,
+        NodeId::Second,
         "stonith_admin",
         &["--reboot", id.name(), "-t", "40"],
     )?;
@@ -99,7 +99,7 @@ pub(super) fn frozen(stage: &mut Stage) -> Verdict {
 
 /// Where the service runs.
 pub(super) fn place_of_service(stage: &Stage) -> Result<NodeId, Failure> {
-    let view = stage.view(NodeId::Alpha)?;
+    let view = stage.view(NodeId::First)?;
     let place = view.place(SERVICE).map(str::to_owned);
     let mut all = NodeId::ALL.into_iter();
     all.find(|id| Some(id.name()) == place.as_deref())
@@ -147,17 +147,17 @@ pub(super) fn moves(
 pub(super) fn listed(stage: &mut Stage) -> Verdict {
     stage.device(BY_LIST, true)?;
     stage.tool(
-        NodeId::Alpha,
+        NodeId::First,
         "stonith_admin",
         &["--fence", SPARE, "-t", "40"],
     )?;
     ensure!(!stage.is_on(SPARE)?, "off, but the domain runs");
     ensure!(
-        stage.is_on(NodeId::Beta.domain())?,
+        stage.is_on(NodeId::Second.domain())?,
         "another domain went off"
     );
     stage.tool(
-        NodeId::Alpha,
+        NodeId::First,
         "stonith_admin",
         &["--unfence", SPARE, "-t", "40"],
     )?;
@@ -168,7 +168,7 @@ pub(super) fn listed(stage: &mut Stage) -> Verdict {
 /// Before 3.0.1 pacemaker names the domain by `port`, since then by `plug`: what this one really said is
 /// said again in both ways.
 pub(super) fn replayed(stage: &mut Stage) -> Verdict {
-    let id = NodeId::Gamma;
+    let id = NodeId::Third;
     // What earlier cases have recorded, unless they were left out.
     let is_missing = |stage: &Stage, action| stage.calls_of(action, Some(id.domain())).is_empty();
     if is_missing(stage, "off") {
@@ -194,7 +194,7 @@ pub(super) fn replayed(stage: &mut Stage) -> Verdict {
         for input in [&call.input, &plug] {
             let destroyed = stage.libvirtd.destroyed(id.domain())?;
             // From another node: this one may lose its power.
-            let said = stage.node(NodeId::Alpha).agent(input)?;
+            let said = stage.node(NodeId::First).agent(input)?;
             let now = stage.libvirtd.destroyed(id.domain())?;
             let wanted = match action {
                 "status" => (0, 0, "Status: ON\n"),

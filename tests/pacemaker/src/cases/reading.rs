@@ -8,7 +8,7 @@ use crate::files::{BY_LIST, BY_MAP, BY_STATUS};
 use crate::names::NodeId;
 use crate::stage::{BLANK, SPARE, SPARE_UUID, Stage, WORD};
 
-const ASKING: NodeId = NodeId::Alpha;
+const ASKING: NodeId = NodeId::First;
 
 pub(super) fn metadata(stage: &mut Stage) -> Verdict {
     for (tool, words) in [
@@ -75,6 +75,14 @@ pub(super) fn unfencing(stage: &mut Stage) -> Verdict {
         .collect();
     ensure!(deeds.is_empty(), "without any order: {deeds:?}");
     ensure!(calls.len() > 3, "the recorder has nothing: {calls:?}");
+    // pcs goes by the metadata when it decides whether a device unfences.
+    let create = "cibadmin -Q >/run/cib.xml && pcs -f /run/cib.xml stonith create by-pcs fence_xvm \
+                  pcmk_host_map=node1:vm1 && cat /run/cib.xml";
+    let cib = stage.tool(ASKING, "sh", &["-c", create])?;
+    ensure!(
+        cib.contains(r#"id="by-pcs""#) && !cib.contains("provides"),
+        "what pcs makes of the metadata: {cib}"
+    );
     Ok(())
 }
 
@@ -173,7 +181,7 @@ pub(super) fn status(stage: &mut Stage) -> Verdict {
     ensure!(found == only(&[BY_STATUS.name]), "for delta: {found:?}");
     // Without a host there is no status, and so nothing that this device could fence.
     stage.kill_daemon()?;
-    let found = devices(stage, NodeId::Beta.name());
+    let found = devices(stage, NodeId::Second.name());
     stage.start_daemon(Vec::new())?;
     let found = found?;
     ensure!(found == only(&[BY_MAP.name]), "without a host: {found:?}");

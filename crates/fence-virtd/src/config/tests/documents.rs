@@ -149,27 +149,50 @@ fn the_page_has_a_row_for_every_key_of_a_section_and_for_no_other() {
 }
 
 /// The examples of a page, each with its grammar.
-fn examples(page: &'static str) -> Vec<(Form, &'static str)> {
-    let blocks = page.split("```").skip(1).step_by(2);
-    let example = |block: &'static str| {
+fn examples(page: &str) -> Vec<(Form, &str)> {
+    let mut found = Vec::new();
+    // The text before the first fence is no block, and then every second one is.
+    let blocks = page.split("\n```").skip(1).step_by(2);
+    for block in blocks {
         let (language, text) = block.split_once('\n').unwrap();
         match language {
-            "conf" => Some((Form::Conf, text)),
-            "toml" => Some((Form::Toml, text)),
-            _ => None,
+            "conf" => found.push((Form::Conf, text)),
+            "toml" => found.push((Form::Toml, text)),
+            _ => {}
         }
-    };
-    blocks.filter_map(example).collect()
+    }
+    found
+}
+
+/// All pages of the documentation, with their names.
+fn pages() -> Vec<(String, String)> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let entries = std::fs::read_dir(format!("{root}/docs")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.push(format!("{root}/README.md").into());
+    paths.retain(|path| path.extension().is_some_and(|it| it == "md"));
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), text)
+        })
+        .collect()
 }
 
 #[test]
-fn the_examples_of_the_page_are_valid() {
-    let examples = examples(PAGE);
-    for (form, text) in &examples {
-        let (_, notes) = read(text, *form).unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert!(notes.is_empty(), "{notes:?}: {text}");
+fn the_examples_of_all_pages_are_valid() {
+    let pages = pages();
+    let mut count = 0;
+    for (name, page) in &pages {
+        for (form, text) in examples(page) {
+            let (_, notes) =
+                read(text, form).unwrap_or_else(|error| panic!("{name}: {error}: {text}"));
+            assert!(notes.is_empty(), "{name}: {notes:?}: {text}");
+            count += 1;
+        }
     }
-    assert!(examples.len() >= 6, "{}", examples.len());
+    assert!(pages.len() >= 10 && count >= 12, "{count} examples");
 }
 
 #[test]
