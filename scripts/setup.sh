@@ -22,6 +22,7 @@ test=(
     man-db mandoc zsh fish                # manual pages and completions are tried
     fence-virt fence-virtd                # the original: the reference peers
     libvirt-daemon-system libvirt-clients # a libvirtd that runs as root; virsh
+    nftables iptables                     # firewalls that --check looks at
     systemd                               # systemd-analyze: checks the unit file
     qemu-system-x86 busybox-static        # guests, emulated: no KVM needed
     corosync                              # the cluster of three hosts

@@ -26,6 +26,7 @@ step tests/systemd.sh
 step tests/documents.sh
 step tests/interop.sh
 step tests/hostile.sh
+step tests/doctor.sh
 step tests/guests.sh --quick
 step tests/corosync.sh
 step tests/cluster.sh --quick

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
+use fence_lab::config::C_MODULES;
 use fence_lab::process::{self, Process};
 use fence_lab::{Answer, Failure, Programs, Side, Verdict, ensure, wait};
 use nix::sys::signal::Signal;
@@ -136,6 +137,52 @@ impl Stage {
         command.args(["-F", "-d", "9", "-f"]).arg(&file);
         command.args(options);
         let directory = node.directory.clone();
+        Ok(Daemon {
+            process: Process::spawn(command, &name, &directory)?,
+        })
+    }
+
+    /// Checks a node with the configuration of the last daemon there.
+    pub(crate) fn check(&mut self, node: usize) -> Result<serde_json::Value, Failure> {
+        let name = self.name("check");
+        let program = self.programs.virtd(Side::Ours).canonicalize()?;
+        let node = self.node(node)?;
+        let mut command = node.command(&program.to_string_lossy());
+        let file = node.directory.join("fence_virt.conf");
+        command.args(["--check", "--json", "-f"]).arg(file);
+        let directory = node.directory.clone();
+        let mut process = Process::spawn(command, &name, &directory)?;
+        process.wait(Duration::from_secs(60))?;
+        serde_json::from_str(&process.stdout())
+            .map_err(|error| Failure::from(error).with(&process.tail()))
+    }
+
+    /// Starts a daemon of the original.
+    pub(crate) fn original(&mut self, node: usize) -> Result<Daemon, Failure> {
+        let name = self.name("original");
+        let program = self.programs.virtd(Side::C).to_owned();
+        let node = self.node(node)?;
+        let directory = node.directory.clone();
+        let (file, key) = (directory.join("original.conf"), directory.join("key"));
+        let driver = directory.join("original.xml");
+        fs::write(&key, [7; 64])?;
+        fs::write(
+            &driver,
+            "<node><domain type='test'><name>old</name><memory>1024</memory>\
+             <os><type>hvm</type></os></domain></node>",
+        )?;
+        fs::write(
+            &file,
+            format!(
+                "fence_virtd {{ listener = \"tcp\"; backend = \"cpg\"; module_path = \"{C_MODULES}\"; }}\n\
+                 listeners {{ tcp {{ address = \"127.0.0.1\"; key_file = \"{}\"; }} }}\n\
+                 backends {{ cpg {{ uri = \"test://{}\"; name_mode = \"name\"; }} }}\n",
+                key.display(),
+                driver.display()
+            ),
+        )?;
+        let mut command = node.command(&program.to_string_lossy());
+        command.args(["-F", "-d", "99", "-f"]).arg(&file);
         Ok(Daemon {
             process: Process::spawn(command, &name, &directory)?,
         })

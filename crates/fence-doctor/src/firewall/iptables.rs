@@ -1,7 +1,7 @@
 //! The rules of iptables, from `iptables-save` or `ip6tables-save`: the table `filter`.
 
 use super::walk::{Action, Base, Chains, Rule};
-use super::{Direction, Packet, Truth, goes_to, interface_is};
+use super::{Direction, Packet, Truth, goes_to, interface_is, port_within};
 
 /// The chains of the table `filter`, for this packet.
 #[must_use]
@@ -153,19 +153,16 @@ fn matches(option: &str, value: &str, packet: &Packet) -> Truth {
 
 /// `1229`, `1200:1300`, `53,1200:1300`.
 fn ports(value: &str, packet: &Packet) -> Truth {
-    let Some(port) = packet.port() else {
-        return Truth::Perhaps;
-    };
     let one = |part: &str| {
         let (low, high) = part.split_once(':').unwrap_or((part, part));
         let low = if low.is_empty() { Ok(0) } else { low.parse() };
         let high = if high.is_empty() {
-            Ok(u16::MAX)
+            Ok(u64::from(u16::MAX))
         } else {
             high.parse()
         };
         match (low, high) {
-            (Ok(low), Ok(high)) => Truth::of((low..=high).contains(&port)),
+            (Ok(low), Ok(high)) => port_within(packet, low, high),
             _ => Truth::Perhaps,
         }
     };

@@ -52,13 +52,6 @@ pub struct Packet {
 }
 
 impl Packet {
-    fn port(&self) -> Option<u16> {
-        match self.kind {
-            Kind::Udp(port) | Kind::Tcp(port) => Some(port),
-            Kind::TcpAnswer | Kind::Membership => None,
-        }
-    }
-
     /// Names of its protocol, as rules write it.
     const fn protocols(&self) -> &'static [&'static str] {
         match (self.kind, self.is_ipv6) {
@@ -148,6 +141,20 @@ fn interface_is(packet: &Packet, pattern: &str) -> Truth {
     };
     let begins = pattern.strip_suffix(['+', '*']);
     Truth::of(begins.map_or(interface == pattern, |begin| interface.starts_with(begin)))
+}
+
+/// The ports that the kernel gives to connections that this machine makes (net.ipv4.ip_local_port_range).
+const OWN_PORTS: (u64, u64) = (32_768, 60_999);
+
+/// Whether the packet goes to one of these ports. Answers come to one that nobody knows before.
+fn port_within(packet: &Packet, low: u64, high: u64) -> Truth {
+    match packet.kind {
+        Kind::Udp(port) | Kind::Tcp(port) => Truth::of((low..=high).contains(&u64::from(port))),
+        Kind::TcpAnswer if low <= OWN_PORTS.0 && high >= OWN_PORTS.1 => Truth::Yes,
+        Kind::TcpAnswer if high < OWN_PORTS.0 || low > OWN_PORTS.1 => Truth::No,
+        Kind::TcpAnswer => Truth::Perhaps,
+        Kind::Membership => Truth::No,
+    }
 }
 
 /// Whether the packet goes to this address or net.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::walk::{Action, Base, Chains, Rule};
-use super::{Direction, Packet, Truth, goes_to, interface_is};
+use super::{Direction, Kind, Packet, Truth, goes_to, interface_is, port_within};
 
 /// The chains that a packet may meet, for this packet.
 ///
@@ -151,7 +151,7 @@ fn has(left: &Value, packet: &Packet) -> bool {
         Some(payload) => match text(payload, "protocol") {
             "ip" => !packet.is_ipv6,
             "ip6" => packet.is_ipv6,
-            "th" => packet.port().is_some(),
+            "th" => packet.kind != Kind::Membership,
             protocol => packet.protocols().contains(&protocol),
         },
         None => true,
@@ -222,22 +222,16 @@ fn net(right: &Value) -> Option<String> {
 }
 
 fn port_is(right: &Value, packet: &Packet) -> Truth {
-    let Some(port) = packet.port().map(u64::from) else {
-        // Answers come to a port that nobody knows before.
-        let has_port = packet.protocols().contains(&"tcp");
-        return if has_port { Truth::Perhaps } else { Truth::No };
-    };
     if let Some(range) = right.get("range").and_then(Value::as_array) {
         let bound = |at: usize| range.get(at).and_then(Value::as_u64);
         return match (bound(0), bound(1)) {
-            (Some(low), Some(high)) => Truth::of((low..=high).contains(&port)),
+            (Some(low), Some(high)) => port_within(packet, low, high),
             _ => Truth::Perhaps,
         };
     }
-    // Ports with names are written as numbers, but for a name that came by -n's absence.
-    right
-        .as_u64()
-        .map_or(Truth::Perhaps, |right| Truth::of(right == port))
+    // Ports with names are written as numbers, unless somebody asks for names.
+    let port = right.as_u64();
+    port.map_or(Truth::Perhaps, |port| port_within(packet, port, port))
 }
 
 fn protocol_is(right: &Value, packet: &Packet) -> Truth {

@@ -51,7 +51,7 @@ fn usual_rules_without_one_for_us_do_not_let_us_through() {
         ..request()
     };
     assert!(passes(&answer, "drop", &usual));
-    assert!(!passes(&answer, "drop", &[LOOPBACK, OURS]));
+    assert!(!passes(&answer, "drop", &[LOOPBACK, SSH, OURS]));
 }
 
 #[test]

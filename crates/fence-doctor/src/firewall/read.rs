@@ -40,7 +40,11 @@ pub fn read(patience: Duration) -> Firewall {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     // These list the older tables, and load their modules where there are none: so only if there are any.
     let older = |names: &str| fs::read_to_string(names).is_ok_and(|it| !it.trim().is_empty());
-    let wanted = |names: &str| older(names) || nft.is_none();
+    // Rules of iptables that nft has no words for are named only.
+    let unspoken = nft
+        .as_deref()
+        .is_none_or(|json| json.windows(4).any(|part| part == b"\"xt\""));
+    let wanted = |names: &str| older(names) || unspoken;
     let four =
         wanted("/proc/net/ip_tables_names").then(|| list("iptables-save", &["-t", "filter"]));
     let six =
@@ -88,6 +92,9 @@ impl Firewall {
             return vec![self.unknown()];
         }
         let mut findings: Vec<Finding> = Vec::new();
+        if !self.trouble.is_empty() {
+            findings.push(self.unknown());
+        }
         for (packet, purpose) in packets {
             let name = packet.name();
             let finding = match self.fate(packet) {
@@ -228,5 +235,10 @@ mod tests {
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].verdict, Verdict::Warning);
         assert!(findings[0].found.contains("nft: no answer"));
+        let half = Firewall {
+            iptables: Some("*filter\n:INPUT ACCEPT [0:0]\n".to_owned()),
+            ..firewall
+        };
+        assert_eq!(half.judge(&[(request(), String::new())]), findings);
     }
 }

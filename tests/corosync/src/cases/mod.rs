@@ -1,5 +1,6 @@
 //! The cases.
 
+mod doctor;
 mod ending;
 mod failing;
 mod group;
@@ -14,6 +15,7 @@ pub(crate) type Named = (&'static str, Case);
 pub(crate) fn all() -> impl Iterator<Item = Named> {
     [
         failing::CASES,
+        doctor::CASES,
         ending::CASES,
         group::CASES,
         strangers::CASES,
