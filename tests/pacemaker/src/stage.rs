@@ -175,6 +175,23 @@ impl Stage {
         })
     }
 
+    /// Libvirt must have destroyed a domain so often, since it came up, and not more often. What tells of it
+    /// may be a moment later than the answer to who asked for it.
+    pub(crate) fn was_destroyed(&self, domain: &str, times: usize) -> Verdict {
+        let enough = || {
+            self.libvirtd
+                .destroyed(domain)
+                .is_ok_and(|now| now >= times)
+        };
+        let _ = wait::until("libvirt's event", wait::PATIENCE, enough);
+        let now = self.libvirtd.destroyed(domain)?;
+        ensure!(
+            now == times,
+            "{domain} was destroyed {now} times instead of {times}"
+        );
+        Ok(())
+    }
+
     /// Whether libvirt has a domain running.
     pub(crate) fn is_on(&self, domain: &str) -> Result<bool, Failure> {
         self.libvirtd.is_running(domain)
