@@ -46,32 +46,36 @@ clean() {
     [ -z "$machine" ] || kill -KILL "$machine" 2>/dev/null || true
     [ -z "$machine" ] || wait "$machine" 2>/dev/null || true
     local tries=0
-    while ((tries++ < 50)); do
-        find "$group" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
-        rmdir "$group" 2>/dev/null && break
-        [ -d "$group" ] || break
+    while [ -d "$group" ] && ((tries++ < 50)); do
+        find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
         sleep 0.1
     done
     rm -rf "$work"
 }
 
-# on_a_copy INIT [GROUP…]: runs cases on a copy where services are started by INIT, sysv or systemd.
-on_a_copy() {
-    work=$(mktemp -d)
-    # Where this machine has its second hierarchy of control groups, or its only one.
+# systemd wants control groups of its own.
+own_control_group() {
     local groups
+    # Where this machine has its second hierarchy, or its only one.
     for groups in /sys/fs/cgroup/unified /sys/fs/cgroup; do
         [ "$(stat -f -c %T "$groups" 2>/dev/null)" = cgroup2fs ] && break
     done
     group=$groups/fence-packages.$$
+    mkdir "$group" || fail "this machine does not let root make control groups: in a container, run it privileged"
+}
+
+# on_a_copy INIT [GROUP…]: runs cases on a copy where services are started by INIT, sysv or systemd.
+on_a_copy() {
+    work=$(mktemp -d)
+    group=
     trap clean EXIT
-    mkdir "$group"
+    [ "$1" = sysv ] || own_control_group
     mkdir "$work/root" "$work/shared"
     touch "$work/shared/out"
     # start-stop-daemon looks at every process there is: it must see those of the copy only.
     # shellcheck disable=SC2016 # for the shell that is started
-    bash -c 'echo $$ >"$1/cgroup.procs" && shift && exec unshare --mount --pid --net --uts --ipc --cgroup \
-        --fork --kill-child --propagation private "$@"' \
+    bash -c 'if [ -n "$1" ]; then echo $$ >"$1/cgroup.procs"; fi && shift && exec unshare --mount --pid --net \
+        --uts --ipc --cgroup --fork --kill-child --propagation private "$@"' \
         start "$group" tests/packages/machine.sh "$work" "$@" </dev/null &
     machine=$!
     tail --pid=$$ -f "$work/shared/out" &

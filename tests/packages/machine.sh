@@ -33,7 +33,7 @@ mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys
-mount -t cgroup2 cgroup2 sys/fs/cgroup || fail "cannot mount the control groups"
+[ "$init" = sysv ] || mount -t cgroup2 cgroup2 sys/fs/cgroup || fail "cannot mount the control groups"
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount -t tmpfs -o mode=755 tmpfs dev
