@@ -27,7 +27,7 @@ use self::mailbox::Mailbox;
 use self::supervisor::State;
 use super::connection::{Connection, Fault, Reach};
 use super::ffi;
-use crate::domain_xml::{BadXml, Devices};
+use crate::domain_xml::{Devices, Unreadable};
 use crate::sync::lock;
 
 /// What is watched, and how.
@@ -80,8 +80,9 @@ pub struct WatchedDomain {
     pub persistent: bool,
     /// Its half of a migration.
     pub migration: Migration,
-    /// What its live XML says of sockets and vsock, if that was asked for and it is on.
-    pub devices: Option<Result<Devices, BadXml>>,
+    /// What its live XML says of sockets and vsock, if that was asked for and it is on. `None` of one that is on: it
+    /// could not be asked.
+    pub devices: Option<Result<Devices, Unreadable>>,
 }
 
 /// What a migration means for a domain.

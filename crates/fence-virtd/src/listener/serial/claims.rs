@@ -4,8 +4,9 @@
 //! A line belongs to one run of one domain. When the domain is started anew its socket is another one,
 //! even if it has the same path, and whoever was connected to the old one has to begin again.
 //!
-//! A socket that two domains name, for whatever it may be, is nobody's: what comes out of it could not be told apart. Paths
-//! are compared, and the files that they turn out to be ([`Claims::opened`]), because two paths may lead to one.
+//! A socket that two domains name, for whatever it may be, is nobody's: what comes out of it could not be told apart.
+//! Paths are compared as texts. That two of them may lead to one file does no harm: a line is only served on a
+//! socket that was made by the very name that its domain has for it ([`super::connect`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -26,9 +27,6 @@ pub(super) struct LineId {
     pub path: PathBuf,
 }
 
-/// A file, whatever it is called: device and inode.
-pub(super) type FileId = (u64, u64);
-
 /// What is to be done so that the lines are those that are to be. Stops come before starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
@@ -48,7 +46,7 @@ struct Claim {
     run: u32,
     /// The sockets that are lines.
     lines: BTreeSet<PathBuf>,
-    /// All sockets that the hypervisor listens on for it, the lines among them.
+    /// All sockets that the hypervisor listens on for it, the lines among them, or that it may.
     sockets: BTreeSet<PathBuf>,
 }
 
@@ -59,7 +57,6 @@ pub(super) struct Claims {
     domains: BTreeMap<Uuid, Claim>,
     owners: HashMap<PathBuf, BTreeSet<Uuid>>,
     lines: HashMap<PathBuf, LineId>,
-    files: HashMap<LineId, FileId>,
 }
 
 impl Claims {
@@ -70,7 +67,6 @@ impl Claims {
             domains: BTreeMap::new(),
             owners: HashMap::new(),
             lines: HashMap::new(),
-            files: HashMap::new(),
         }
     }
 
@@ -107,35 +103,6 @@ impl Claims {
         self.lines.get(&line.path) == Some(line)
     }
 
-    /// The path of a line turned out to be this file.
-    ///
-    /// # Errors
-    /// The other lines that lead there too: none of them may be used.
-    pub(super) fn opened(&mut self, line: &LineId, file: FileId) -> Result<(), Vec<LineId>> {
-        if self.has(line) {
-            self.files.insert(line.clone(), file);
-        }
-        let others = self.files.iter();
-        let others = others.filter(|(other, known)| *other != line && **known == file);
-        let others: Vec<_> = others.map(|(other, _)| other.clone()).collect();
-        if others.is_empty() {
-            Ok(())
-        } else {
-            Err(others)
-        }
-    }
-
-    /// There is nothing at the path of a line any more: the file's number may be another one's by now.
-    pub(super) fn vanished(&mut self, line: &LineId) {
-        self.files.remove(line);
-    }
-
-    /// The name of a line's domain.
-    pub(super) fn name(&self, line: &LineId) -> &str {
-        let claim = self.domains.get(&line.domain);
-        claim.map_or("a domain that is gone", |claim| claim.name.as_str())
-    }
-
     fn changed(&mut self, domain: WatchedDomain, changes: &mut Vec<Change>) {
         let uuid = domain.uuid;
         let Some(run) = domain.instance else {
@@ -148,6 +115,14 @@ impl Claims {
             sockets: BTreeSet::new(),
         };
         match domain.devices {
+            // Of a domain that could not be asked, what is known of this run still holds.
+            None if self
+                .domains
+                .get(&uuid)
+                .is_some_and(|known| known.run == run) =>
+            {
+                return;
+            }
             None => {}
             Some(Ok(devices)) => {
                 claim.sockets = devices.sockets().cloned().collect();
@@ -156,9 +131,12 @@ impl Claims {
                     SerialMode::Vmchannel => devices.guestfwd.into_iter().collect(),
                 };
             }
-            Some(Err(error)) => {
-                let unreadable = Change::Unreadable(claim.name.clone(), error.to_string());
-                changes.push(unreadable);
+            Some(Err(unreadable)) => {
+                changes.push(Change::Unreadable(
+                    claim.name.clone(),
+                    unreadable.to_string(),
+                ));
+                claim.sockets = unreadable.sockets;
             }
         }
         self.set(uuid, Some(claim), changes);
@@ -213,7 +191,6 @@ impl Claims {
             return;
         }
         if let Some(line) = self.lines.remove(path) {
-            self.files.remove(&line);
             changes.push(Change::Stop(line));
         }
         if let Some((line, name)) = wanted {

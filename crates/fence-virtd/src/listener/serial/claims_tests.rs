@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain_xml::{BadXml, Devices};
+use crate::domain_xml::{BadXml, Devices, Unreadable};
 use crate::libvirt::watch::Migration;
 
 fn uuid(number: u8) -> Uuid {
@@ -12,7 +12,7 @@ fn domain(number: u8, run: Option<u32>, serial: &[&str]) -> WatchedDomain {
     let devices = Devices {
         serial: serial.iter().map(PathBuf::from).collect(),
         guestfwd: vec![PathBuf::from(format!("/fwd/{number}"))],
-        others: Vec::new(),
+        others: BTreeSet::new(),
         cid: None,
     };
     WatchedDomain {
@@ -124,7 +124,7 @@ fn socket_that_another_domain_has_for_something_else_is_no_line() {
     claims.take(on(1, 1, &["/a"]));
     let mut other = domain(2, Some(2), &[]);
     if let Some(Ok(devices)) = &mut other.devices {
-        devices.others.push(PathBuf::from("/a"));
+        devices.others.insert(PathBuf::from("/a"));
     }
     let changes = claims.take(Notice::Changed(other));
     let refused = [stop(1, 1, "/a"), contested("/a", &["vm1", "vm2"])];
@@ -150,40 +150,64 @@ fn path_that_goes_from_one_domain_to_another_is_never_both() {
 }
 
 #[test]
-fn two_paths_to_one_file_are_both_refused_until_one_is_gone() {
-    let mut claims = claims();
-    claims.take(on(1, 1, &["/a"]));
-    claims.take(on(2, 2, &["/link"]));
-    let (one, other) = (line(1, 1, "/a"), line(2, 2, "/link"));
-    assert_eq!(claims.opened(&one, (1, 1)), Ok(()));
-    assert_eq!(claims.opened(&other, (1, 1)), Err(vec![one.clone()]));
-    assert_eq!(claims.opened(&one, (1, 1)), Err(vec![other.clone()]));
-    // One of them is another file by now.
-    assert_eq!(claims.opened(&other, (1, 2)), Ok(()));
-    assert_eq!(claims.opened(&one, (1, 1)), Ok(()));
-    assert_eq!(claims.opened(&other, (1, 1)), Err(vec![one.clone()]));
-    claims.take(off(2));
-    assert_eq!(claims.opened(&one, (1, 1)), Ok(()));
-    // What is no line any more claims nothing.
-    assert!(claims.opened(&other, (1, 1)).is_err());
-    assert_eq!(claims.opened(&one, (1, 1)), Ok(()));
-}
-
-#[test]
 fn mode_decides_which_sockets_count() {
     let mut claims = Claims::new(SerialMode::Vmchannel);
     assert_eq!(claims.take(on(1, 1, &["/a"])), [start(1, 1, "/fwd/1")]);
 }
 
+fn unreadable(number: u8, run: u32, sockets: &[&str]) -> Notice {
+    let mut bad = domain(number, Some(run), &[]);
+    bad.devices = Some(Err(Unreadable {
+        why: BadXml::NotADomain,
+        sockets: sockets.iter().map(PathBuf::from).collect(),
+    }));
+    Notice::Changed(bad)
+}
+
+fn said(name: &str) -> Change {
+    Change::Unreadable(name.to_owned(), BadXml::NotADomain.to_string())
+}
+
 #[test]
-fn unreadable_xml_is_said_and_claims_nothing() {
+fn domain_whose_xml_cannot_be_read_has_no_lines_and_that_is_said() {
     let mut claims = claims();
     claims.take(on(1, 1, &["/a"]));
-    let mut bad = domain(1, Some(1), &[]);
-    bad.devices = Some(Err(BadXml::NotADomain));
-    let changes = claims.take(Notice::Changed(bad));
-    let said = Change::Unreadable("vm1".to_owned(), BadXml::NotADomain.to_string());
-    assert_eq!(changes, [stop(1, 1, "/a"), said]);
+    let changes = claims.take(unreadable(1, 1, &["/a"]));
+    assert_eq!(changes, [stop(1, 1, "/a"), said("vm1")]);
+}
+
+#[test]
+fn domain_whose_xml_cannot_be_read_keeps_others_from_the_sockets_that_may_be_its_own() {
+    let mut claims = claims();
+    claims.take(on(1, 1, &["/a", "/b"]));
+    let changes = claims.take(unreadable(2, 2, &["/a", "/c"]));
+    let contest = contested("/a", &["vm1", "vm2"]);
+    assert_eq!(changes, [stop(1, 1, "/a"), said("vm2"), contest]);
+    assert_eq!(
+        claims.take(on(3, 3, &["/c", "/d"])),
+        [contested("/c", &["vm2", "vm3"]), start(3, 3, "/d")]
+    );
+    let changes = claims.take(off(2));
+    assert_eq!(changes, [start(1, 1, "/a"), start(3, 3, "/c")]);
+}
+
+#[test]
+fn domain_that_could_not_be_asked_is_what_it_was_as_long_as_it_runs() {
+    let mut claims = claims();
+    let silent = |run| {
+        let mut domain = domain(1, Some(run), &[]);
+        domain.devices = None;
+        Notice::Changed(domain)
+    };
+    claims.take(on(1, 1, &["/a"]));
+    assert_eq!(claims.take(silent(1)), []);
+    assert_eq!(
+        claims.take(on(2, 2, &["/a"])).first(),
+        Some(&stop(1, 1, "/a"))
+    );
+    claims.take(silent(1));
+    assert!(!claims.has(&line(2, 2, "/a")));
+    assert_eq!(claims.take(silent(3)), [start(2, 2, "/a")]);
 }
 
 /// What the domains are, said plainly: number, run and sockets of each that is on.

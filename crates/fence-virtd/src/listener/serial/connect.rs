@@ -1,8 +1,12 @@
 //! Connecting a line, and being let in.
+//!
+//! A socket has the name by which it was made, for ever, and tells it to whoever connects. The hypervisor makes it by
+//! the name that is in the domain's XML. So a line is served only on a socket that has exactly that name: what
+//! another domain made in its place, by a link or another way to write the path, has another one.
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -10,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::claims::{FileId, LineId};
+use super::claims::LineId;
 use super::socket::{Socket, Unfit};
 
 /// How long a connection may take. The kernel makes one at once, or never.
@@ -19,13 +23,11 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long a connected line waits to be let in. What arrives meanwhile must not get old (row L37).
 const LET_IN: Duration = Duration::from_secs(4);
 
-/// Word of a line that has looked at its socket.
+/// Word of a line that is connected.
 #[derive(Debug)]
 pub(super) struct Knock {
     /// Which line.
     pub line: LineId,
-    /// The file that it is connected to; `None`: there is none.
-    pub file: Option<FileId>,
     /// To be told when it may come in.
     pub answer: oneshot::Sender<()>,
 }
@@ -50,6 +52,8 @@ pub(super) enum Refusal {
     Unfit(Unfit),
     /// Nobody takes the connection.
     Failed(io::Error),
+    /// The socket was made by another name, for somebody else.
+    MadeAs(Option<PathBuf>),
     /// It was not let in in time: libvirt does not say that the domain is still what it was.
     NotLetIn,
 }
@@ -59,6 +63,13 @@ impl fmt::Display for Refusal {
         match self {
             Self::Unfit(unfit) => write!(f, "{unfit}"),
             Self::Failed(error) => write!(f, "{error}"),
+            Self::MadeAs(Some(name)) => {
+                write!(
+                    f,
+                    "what is there was made as {name:?}: it may be another domain's"
+                )
+            }
+            Self::MadeAs(None) => f.write_str("what is there has no name of its own"),
             Self::NotLetIn => f.write_str("it cannot be told whose it is"),
         }
     }
@@ -69,29 +80,26 @@ impl Doorstep {
     pub(super) async fn enter(mut self) -> Result<UnixStream, Refusal> {
         // Its sender goes with the listener, and so do all lines.
         let _ = self.up.wait_for(|up| *up).await;
-        let socket = match self.find().await {
-            Ok(socket) => socket,
-            Err(unfit) => {
-                if matches!(unfit, Unfit::Missing(_)) {
-                    self.knock(None).await;
-                }
-                return Err(Refusal::Unfit(unfit));
-            }
-        };
+        let socket = self.find().await.map_err(Refusal::Unfit)?;
         let connecting = timeout(CONNECT, UnixStream::connect(socket.address())).await;
         let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = connected.map_err(Refusal::Failed)?;
-        let let_in = async { self.knock(Some(socket.file)).await?.await.ok() };
+        let peer = stream.peer_addr().map_err(Refusal::Failed)?;
+        let name = peer.as_pathname();
+        if name.map(Path::as_os_str) != Some(self.line.path.as_os_str()) {
+            return Err(Refusal::MadeAs(name.map(Path::to_owned)));
+        }
+        let let_in = async { self.knock().await?.await.ok() };
         match timeout(LET_IN, let_in).await {
             Ok(Some(())) => Ok(stream),
             Ok(None) | Err(_) => Err(Refusal::NotLetIn),
         }
     }
 
-    async fn knock(&self, file: Option<FileId>) -> Option<oneshot::Receiver<()>> {
+    async fn knock(&self) -> Option<oneshot::Receiver<()>> {
         let (answer, answered) = oneshot::channel();
         let line = self.line.clone();
-        let knock = Knock { line, file, answer };
+        let knock = Knock { line, answer };
         self.knocks.send(knock).await.ok()?;
         Some(answered)
     }

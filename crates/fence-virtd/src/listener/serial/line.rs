@@ -43,8 +43,6 @@ const ORDER_PAUSE: Duration = Duration::from_millis(100);
 pub(super) enum Wish {
     /// To serve.
     Serve,
-    /// To give its connection up: somebody else has the same socket.
-    Leave,
     /// To end: the run of its domain is over, or somebody else claims the same socket.
     End,
 }
@@ -174,10 +172,6 @@ impl Line {
                 self.feed(Event::Answered(number, answer), Some(done));
             }
             Happening::Wished(Some(Wish::Serve)) | Happening::Phase(Phase::Running) => {}
-            Happening::Wished(Some(Wish::Leave)) => {
-                self.rest(RETRY.1);
-                self.feed(Event::Closed, None);
-            }
             Happening::Wished(Some(Wish::End)) => {
                 self.leave(Link::Over);
                 self.feed(Event::Closed, None);

@@ -12,7 +12,7 @@
 //!
 //! **Who speaks is told by the socket**, so a line must not be taken for another domain's. Having
 //! connected, a line is served only when libvirt has said *afterwards* that this very run of its domain is
-//! on and that no other domain names that socket. From then on the connection cannot change its other end.
+//! on and that no other domain names that socket, and the socket itself that it was made by that name. From then on the connection cannot change its other end.
 //! While libvirt is lost, lines that are connected go on, and none is connected.
 
 mod claims;
@@ -156,39 +156,20 @@ impl Serial {
                 tokio::spawn(line.run());
             }
             Change::Contested(path, names) => {
-                let (path, names) = (path.display(), names.join(", "));
                 tracing::warn!(
                     listener,
-                    "domains {names} name one socket, {path}: none of them is served on it"
+                    "domains {names:?} name one socket, {path:?}: none of them is served on it"
                 );
             }
             Change::Unreadable(domain, error) => {
-                tracing::warn!(listener, domain, "its sockets are not served: {error}");
+                tracing::warn!(listener, domain, "its sockets are not served: {error:?}");
             }
         }
     }
 
-    /// A line is connected and waits to be let in, or has found nothing to connect to.
+    /// A line is connected and waits to be let in.
     fn heard(&mut self, knock: Knock) {
-        let Some(file) = knock.file else {
-            return self.claims.vanished(&knock.line);
-        };
         self.waiting.retain(|(_, other)| !other.answer.is_closed());
-        if let Err(others) = self.claims.opened(&knock.line, file) {
-            let names = others.iter().map(|line| self.claims.name(line));
-            let names: Vec<_> = names.chain([self.claims.name(&knock.line)]).collect();
-            let (path, names) = (knock.line.path.display(), names.join(", "));
-            tracing::warn!(
-                listener = self.gate.name(),
-                "domains {names} have one socket, {path}: none of them is served on it"
-            );
-            for line in others {
-                if let Some(wishes) = self.lines.get(&line) {
-                    wishes.send_replace(Wish::Leave);
-                }
-            }
-            return;
-        }
         self.waiting.push((Instant::now(), knock));
         self.watcher.refresh();
     }

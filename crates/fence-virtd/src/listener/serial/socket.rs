@@ -9,15 +9,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlink};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::claims::FileId;
-
 /// A socket that may be connected to. It stays the same file, whatever happens to its path.
 #[derive(Debug)]
-pub(super) struct Socket {
-    descriptor: OwnedFd,
-    /// Which file it is.
-    pub file: FileId,
-}
+pub(super) struct Socket(OwnedFd);
 
 /// Why a path cannot be used.
 #[derive(Debug)]
@@ -66,13 +60,12 @@ impl Socket {
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
             return Err(Unfit::NotASocket);
         }
-        let file = (stat.st_dev, stat.st_ino);
-        Ok(Self { descriptor, file })
+        Ok(Self(descriptor))
     }
 
     /// What to connect to: leads to this file and no other for as long as `self` lives.
     pub(super) fn address(&self) -> PathBuf {
-        own_path(&self.descriptor)
+        own_path(&self.0)
     }
 }
 
@@ -148,12 +141,16 @@ mod tests {
         let (scratch, _listeners) = place();
         symlink(scratch.path("in/socket"), scratch.path("in/link")).unwrap();
         symlink(scratch.path("in"), scratch.path("alias")).unwrap();
-        let direct = find(&scratch, "in/socket").unwrap();
-        assert_eq!(find(&scratch, "in/link").unwrap().file, direct.file);
-        assert_eq!(find(&scratch, "alias/socket").unwrap().file, direct.file);
+        let file = |found: Result<Socket, Unfit>| {
+            let stat = fstat(found.unwrap().0).unwrap();
+            (stat.st_dev, stat.st_ino)
+        };
+        let direct = file(find(&scratch, "in/socket"));
+        assert_eq!(file(find(&scratch, "in/link")), direct);
+        assert_eq!(file(find(&scratch, "alias/socket")), direct);
         let alias = Some(scratch.path("alias"));
         let aliased = Socket::find(&scratch.path("in/socket"), alias.as_deref());
-        assert_eq!(aliased.unwrap().file, direct.file);
+        assert_eq!(file(aliased), direct);
     }
 
     #[test]

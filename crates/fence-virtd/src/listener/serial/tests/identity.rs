@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use virt::domain::Domain;
 
 use super::rig::{self, Fake};
@@ -59,25 +60,82 @@ async fn socket_that_two_domains_name_serves_neither_until_one_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn two_names_of_one_socket_serve_neither_domain_until_one_is_gone() {
+async fn socket_with_two_names_speaks_for_the_domain_by_whose_name_it_was_made() {
     let backend = Fake::new(Until::Now, 0);
     let rig = Rig::new(Arc::clone(&backend) as Arc<dyn Backend>).await;
-    let guest = Guest::listen(&rig.path("socket"));
-    symlink(guest.path(), rig.path("link")).unwrap();
-    let _first = rig.start("first", uuid(1), &[guest.path().to_owned()]);
+    std::fs::create_dir(rig.path("dir")).unwrap();
+    symlink(rig.path("dir"), rig.path("link")).unwrap();
+    let names = ["dir/socket", "link/socket"].map(|name| rig.path(name));
+    let guest = Guest::listen(&names[0]);
+    let _first = rig.start("first", uuid(1), &names[..1]);
     let mut wire = guest.served().await;
-    let second = rig.start("second", uuid(2), &[rig.path("link")]);
+    let second = rig.start("second", uuid(2), &names[1..]);
+    // The second one tries, and is not let in.
+    let mut other = guest.accept().await;
+    assert_eq!(other.try_ask(Action::Off, "x", 1).await, None);
+    assert_eq!(wire.ask(Action::Off, "x", 2).await, Reply::Success);
+    // Then its hypervisor takes the place of the first one's, which loses it.
+    let usurper = Guest::listen(&names[1]);
+    drop((wire, other, guest));
+    let mut wire = usurper.served().await;
+    assert_eq!(wire.ask(Action::Off, "x", 3).await, Reply::Success);
+    second.destroy().unwrap();
     wire.is_closed().await;
-    // They go on trying, and are not let in.
-    for _ in 0..3 {
+    let mut wire = usurper.accept().await;
+    assert_eq!(wire.try_ask(Action::Off, "x", 4).await, None);
+    let sources: Vec<_> = backend.deeds().into_iter().map(|deed| deed.2).collect();
+    assert_eq!(sources, [1, 2].map(|number| Source::Domain(uuid(number))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn console_that_takes_a_lines_place_by_another_name_is_not_taken_for_the_line() {
+    let backend = Fake::new(Until::Now, 0);
+    let rig = Rig::new(Arc::clone(&backend) as Arc<dyn Backend>).await;
+    std::fs::create_dir(rig.path("dir")).unwrap();
+    symlink(rig.path("dir"), rig.path("link")).unwrap();
+    let (line, console) = (rig.path("dir/socket"), rig.path("link/socket"));
+    let devices = rig::serial(std::slice::from_ref(&console)).replace("serial", "channel");
+    let devices = devices.replace("port='0'", "type='virtio' name='x'");
+    let xml = domain_in("usurper", uuid(2), 1, &devices);
+    let _usurper = Domain::create_xml(&rig.admin, &xml, 0).unwrap();
+    let guest = Guest::listen(&console);
+    let _domain = rig.start("a", uuid(1), std::slice::from_ref(&line));
+    for seqno in 0..3 {
         let mut wire = guest.accept().await;
-        assert_eq!(wire.try_ask(Action::Off, "x", 1).await, None);
+        assert_eq!(wire.try_ask(Action::Off, "x", seqno).await, None);
     }
     assert_eq!(backend.deeds(), []);
-    second.destroy().unwrap();
+    let guest = Guest::listen(&line);
     let mut wire = guest.served().await;
+    assert_eq!(wire.ask(Action::Off, "x", 5).await, Reply::Success);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn domain_with_hostile_metadata_harms_no_line_and_may_not_take_one() {
+    let backend = Fake::new(Until::Now, 0);
+    let rig = Rig::new(Arc::clone(&backend) as Arc<dyn Backend>).await;
+    let [own, shared] = ["own", "shared"].map(|name| Guest::listen(&rig.path(name)));
+    let namespaces: String = (0..2000).map(|n| format!(" xmlns:a{n}='v'")).collect();
+    let children = "<c xmlns:z='v'/>".repeat(2000);
+    let metadata = format!("<metadata><x:x xmlns:x='x'{namespaces}>{children}</x:x></metadata>");
+    // As many sockets as make it unreadable.
+    let many = (0..=64).map(|number| rig.path(&format!("{number}")));
+    let sockets: Vec<_> = many.chain([shared.path().to_owned()]).collect();
+    let devices = rig::serial(&sockets);
+    let hostile = domain_in("hostile", uuid(9), 1, &(metadata + &devices));
+    let hostile = Domain::create_xml(&rig.admin, &hostile, 0).unwrap();
+    let both = [own.path().to_owned(), shared.path().to_owned()];
+    let _domain = rig.start("a", uuid(1), &both);
+    let mut wire = own.served().await;
+    assert_eq!(wire.ask(Action::Off, "x", 1).await, Reply::Success);
+    // It may have been connected before the other domain was known.
+    if let Ok(mut wire) = timeout(A_WHILE, shared.accept()).await {
+        assert_eq!(wire.try_ask(Action::Off, "y", 1).await, None);
+    }
+    hostile.destroy().unwrap();
+    let mut wire = shared.served().await;
     assert_eq!(wire.ask(Action::Off, "x", 2).await, Reply::Success);
-    assert_eq!(backend.deeds()[0].2, Source::Domain(uuid(1)));
+    assert_eq!(backend.deeds().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
