@@ -23,12 +23,16 @@ impl Entry {
     /// The 130 bytes of the entry; every unused byte is zero (row L19).
     #[must_use]
     pub fn to_wire(&self) -> [u8; ENTRY_LEN] {
+        self.written_as(&self.name, &self.uuid.to_string())
+    }
+
+    /// The entry with these texts for its name and UUID.
+    pub(crate) fn written_as(&self, name: &str, uuid: &str) -> [u8; ENTRY_LEN] {
         let mut entry = [0; ENTRY_LEN];
-        let uuid = self.uuid.to_string();
         let (name_field, rest) = entry.split_at_mut(DOMAIN_FIELD);
         let (uuid_field, rest) = rest.split_at_mut(DOMAIN_FIELD);
-        put_text(name_field, &self.name);
-        put_text(uuid_field, &uuid);
+        put_text(name_field, name);
+        put_text(uuid_field, uuid);
         if let Some(state) = rest.first_mut() {
             *state = self.state;
         }
@@ -36,11 +40,14 @@ impl Entry {
     }
 }
 
-/// Writes at most 63 bytes, so that a NUL follows, and never half a character.
+/// As much of a text as an entry holds: at most 63 bytes, so that a NUL follows, and never half a character.
+pub(crate) fn cut(text: &str) -> &str {
+    let room = DOMAIN_FIELD.saturating_sub(1);
+    text.split_at(text.floor_char_boundary(room)).0
+}
+
 fn put_text(field: &mut [u8], text: &str) {
-    let room = field.len().saturating_sub(1);
-    let cut = text.floor_char_boundary(room);
-    for (to, from) in field.iter_mut().zip(text.bytes().take(cut)) {
+    for (to, from) in field.iter_mut().zip(cut(text).bytes()) {
         *to = from;
     }
 }
@@ -50,18 +57,22 @@ fn put_text(field: &mut [u8], text: &str) {
 #[must_use]
 pub fn encode(entries: &[Entry]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_closed(entries, &mut bytes);
+    encode_closed(entries, Entry::to_wire, &mut bytes);
     bytes.push(0);
     bytes
 }
 
-/// Appends the entries and the closing one, and nothing more.
-pub(crate) fn encode_closed(entries: &[Entry], bytes: &mut Vec<u8>) {
+/// Appends the entries, written like this, and the closing one, and nothing more.
+pub(crate) fn encode_closed(
+    entries: &[Entry],
+    written: impl Fn(&Entry) -> [u8; ENTRY_LEN],
+    bytes: &mut Vec<u8>,
+) {
     let count = entries.len().saturating_add(1);
     // Room for what follows, too, in the one place that makes it.
     bytes.reserve(count.saturating_mul(ENTRY_LEN).saturating_add(8));
     for entry in entries {
-        bytes.extend_from_slice(&entry.to_wire());
+        bytes.extend_from_slice(&written(entry));
     }
     bytes.extend_from_slice(&[0; ENTRY_LEN]);
 }

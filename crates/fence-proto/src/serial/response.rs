@@ -1,7 +1,7 @@
 //! The response of a host.
 
 use super::MAGIC;
-use crate::host_list::{self, Entry};
+use crate::host_list::{self, ENTRY_LEN, Entry};
 use crate::reply::Reply;
 
 /// Bytes of a response: magic 4, reply 1.
@@ -38,14 +38,42 @@ pub fn response(seqno: u32, reply: Reply) -> Vec<u8> {
 
 /// A whole list: a response that announces it, the entries, the zero entry, and one more response.
 /// Agents do not read the last one. Should it be left in a buffer and be taken for the response to
-/// the next request, it must not mean success.
+/// the next request, it must not mean success; and no more may any of the entries, since an agent that gave up leaves
+/// some of them.
 #[must_use]
 pub fn list_response(seqno: u32, entries: &[Entry]) -> Vec<u8> {
     let mut bytes = response(seqno, Reply::HostListFollows);
-    host_list::encode_closed(entries, &mut bytes);
+    host_list::encode_closed(entries, in_line, &mut bytes);
     bytes.extend_from_slice(&MAGIC);
     bytes.push(Reply::Failure.to_wire());
     bytes
+}
+
+/// The entry without anything in it that is a response. A magic before the zeros behind a text would be a success,
+/// so a UUID that ends in one is in capitals, and a name gets a blank, which those who read lists do not see.
+/// Where there is no room for that, or where the name has control characters, the UUID is all there is.
+fn in_line(entry: &Entry) -> [u8; ENTRY_LEN] {
+    let mut uuid = entry.uuid.to_string();
+    if uuid.as_bytes().ends_with(&MAGIC) {
+        uuid.make_ascii_uppercase();
+    }
+    let mut name = host_list::cut(&entry.name).to_owned();
+    if name.as_bytes().ends_with(&MAGIC) {
+        name.push(' ');
+    }
+    if host_list::cut(&name) != name || speaks(name.as_bytes()) {
+        name.clone_from(&uuid);
+    }
+    entry.written_as(&name, &uuid)
+}
+
+/// Whether a text holds a response: a magic and a byte that has a meaning behind it. Bytes over 0xF4 are in no text.
+fn speaks(text: &[u8]) -> bool {
+    let mut windows = text.windows(RESPONSE_LEN);
+    windows.any(|window| {
+        let reply = window.strip_prefix(&MAGIC).and_then(<[u8]>::first);
+        reply.is_some_and(u8::is_ascii_control)
+    })
 }
 
 /// What an agent heard.
@@ -174,7 +202,7 @@ mod tests {
             state: 1,
         };
         let bytes = list_response(9, &[entry]);
-        let entries = 2 * host_list::ENTRY_LEN;
+        let entries = 2 * ENTRY_LEN;
         assert_eq!(bytes.len(), TAG_LEN + RESPONSE_LEN + entries + RESPONSE_LEN);
         let announced = Heard {
             reply: Reply::HostListFollows,
@@ -187,7 +215,68 @@ mod tests {
         assert_eq!(bytes.last_chunk(), Some(b"abba\x01"));
     }
 
+    #[test]
+    fn names_and_uuids_in_a_list_stay_what_they_are_for_those_who_read_it() {
+        let magic = "00000000-0000-0000-0000-00000000abba".parse().unwrap();
+        let other: Uuid = "00000000-0000-0000-0000-0000abba0000".parse().unwrap();
+        let (long, full) = ("x".repeat(59) + "abba", "x".repeat(58) + "abba");
+        let (uuid, lower) = (Uuid::to_string(&magic).to_uppercase(), other.to_string());
+        for (uuid_is, name, (named, shown)) in [
+            (magic, "vm1", ("vm1", uuid.as_str())),
+            (magic, "abba", ("abba ", uuid.as_str())),
+            (other, "abbavm", ("abbavm", lower.as_str())),
+            (
+                other,
+                full.as_str(),
+                (&*(full.clone() + " "), lower.as_str()),
+            ),
+            (other, long.as_str(), (lower.as_str(), lower.as_str())),
+            (magic, &(long.clone() + "more"), (&*uuid, &*uuid)),
+            (other, "abba\u{2}x", (lower.as_str(), lower.as_str())),
+        ] {
+            let entry = Entry {
+                name: name.to_owned(),
+                uuid: uuid_is,
+                state: 1,
+            };
+            let mut decoder = host_list::Decoder::default();
+            let bytes = list_response(1, &[entry]);
+            assert_eq!(decoder.push(&bytes[TAG_LEN + RESPONSE_LEN..]), Ok(true));
+            let read = decoder.finish().unwrap().remove(0);
+            assert_eq!((read.name.as_str(), read.uuid.as_str()), (named, shown));
+            assert_eq!(read.uuid.parse(), Ok(uuid_is));
+        }
+    }
+
+    /// An entry with much that looks like a response.
+    fn entry() -> impl Strategy<Value = Entry> {
+        let name = "([ab]|abba|[\u{0}-\u{3}]|x{20}|\\PC|<FV1 0000000[0-9]>){0,12}";
+        let uuid = any::<([u8; 16], bool)>();
+        (name, uuid, any::<u8>()).prop_map(|(name, (mut uuid, magic), state)| {
+            if magic {
+                [uuid[14], uuid[15]] = [0xab, 0xba];
+            }
+            let uuid = Uuid(uuid);
+            Entry { name, uuid, state }
+        })
+    }
+
     proptest! {
+        #[test]
+        fn no_part_of_a_list_is_a_response_that_means_anything(
+            entries in prop::collection::vec(entry(), 0..4),
+            seqno: u32,
+        ) {
+            let bytes = list_response(seqno, &entries);
+            let body = &bytes[TAG_LEN + RESPONSE_LEN..];
+            for start in 0..body.len() {
+                for heard in scan(&body[start..], 100) {
+                    let harmless = matches!(heard.reply, Reply::Failure | Reply::Unknown(_));
+                    prop_assert!(harmless, "{heard:?} from {start} in {entries:?}");
+                }
+            }
+        }
+
         #[test]
         fn any_bytes_are_scanned_alike_in_any_chunks(
             bytes in prop::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), 0..4_u8], 0..400),
