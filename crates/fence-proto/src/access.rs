@@ -35,7 +35,8 @@ pub enum GroupSource {
     /// A vsock context identifier.
     Cid(u32),
     /// The guest itself, where the transport leads to a domain: over vsock the one that has the CID,
-    /// over a serial line the one whose line it is.
+    /// over a serial line the one whose line it is. Names count to the letter, unlike those of members: where
+    /// one may be called `NODE1` beside another's `node1`, it must not have that one's rights.
     Guest(GroupMember),
 }
 
@@ -62,6 +63,14 @@ impl GroupMember {
             (Self::Uuid(mine), Self::Uuid(theirs)) => mine == theirs,
             (Self::Name(mine), Self::Name(theirs)) => mine.eq_ignore_ascii_case(theirs),
             _ => false,
+        }
+    }
+
+    /// As [`Self::is`], but a name counts to the letter.
+    fn is_exactly(&self, domain: &DomainIdentity) -> bool {
+        match self {
+            Self::Uuid(uuid) => *uuid == domain.uuid,
+            Self::Name(name) => *name == domain.name,
         }
     }
 
@@ -102,7 +111,7 @@ impl Group {
     fn names(&self, guest: &DomainIdentity) -> bool {
         self.sources
             .iter()
-            .any(|source| matches!(source, GroupSource::Guest(own) if own.is(guest)))
+            .any(|source| matches!(source, GroupSource::Guest(own) if own.is_exactly(guest)))
     }
 }
 

@@ -125,13 +125,18 @@ fn source_is_admitted_as_the_domain_that_it_is() {
         let guest = domain(name, uuid);
         asks(&by_guests(), Source::Cid(7)).with_guest(guest)
     };
-    for guest in [of("manager", UUID_A), of("other", UUID_B)] {
+    for guest in [of("Manager", UUID_A), of("other", UUID_B)] {
         assert!(guest.is_known());
         assert!(guest.may_fence(&domain("vm", UUID_A)));
+        assert!(guest.may_fence(&domain("VM", UUID_A)));
         assert!(guest.lists("VM"));
         assert!(!guest.may_fence(&domain("manager", UUID_A)));
     }
     assert!(!of("vm", UUID_A).is_known());
+    // libvirt lets it stand beside the other one.
+    for other in ["manager", "MANAGER", "Manager "] {
+        assert!(!of(other, UUID_A).is_known(), "{other}");
+    }
     // Nobody knows which domain it is: then it is none.
     assert!(!asks(&by_guests(), Source::Cid(7)).is_known());
 }

@@ -97,13 +97,14 @@ fn groups_by_cid_let_that_guest_in_and_no_other() {
 
 #[test]
 fn groups_by_domain_let_the_guest_in_that_is_that_domain() {
-    let mut known = daemon(true, by_name("NODE1"), GUEST_CID);
+    let mut known = daemon(true, by_name("node1"), GUEST_CID);
     assert_eq!(known.ask(), Some(0));
     assert_eq!(known.identified(), 1);
     let guest = known.backend.requesters()[0].guest().unwrap().clone();
     assert_eq!(guest.name, "node1");
-    // Another name, and a CID that nobody can identify.
+    // Other names, and a CID that nobody can identify.
     assert_eq!(daemon(true, by_name("node2"), GUEST_CID).ask(), Some(3));
+    assert_eq!(daemon(true, by_name("NODE1"), GUEST_CID).ask(), Some(3));
     assert_eq!(daemon(true, by_name("node1"), 8).ask(), Some(3));
 }
 

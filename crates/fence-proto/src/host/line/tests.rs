@@ -220,7 +220,8 @@ fn source_may_be_in_a_group_by_its_name() {
         line.event(0, Event::Connected);
         executed(&line.bytes(0, &request(Action::Off, 1))).len()
     };
-    assert_eq!(by_name("Manager"), 1);
+    assert_eq!(by_name("manager"), 1);
+    assert_eq!(by_name("Manager"), 0);
     assert_eq!(by_name("other"), 0);
 }
 
