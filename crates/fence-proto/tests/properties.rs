@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use fence_proto::frame::{Demand, RequestId, Signature};
-use fence_proto::host::{Admission, Limits, SessionId};
+use fence_proto::host::{Admission, Limits, Party, SessionId};
 use fence_proto::{Action, DomainRef, HashAlgorithm, Key, Reason, RequestFrame, Source};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -123,43 +123,37 @@ proptest! {
 
     #[test]
     fn admission_keeps_its_bounds_and_its_count_under_any_operations(
-        operations in vec((0..4_u8, 0..6_u8, any::<prop::sample::Index>()), 0..300),
+        operations in vec((0..4_u8, 0..12_u8, any::<prop::sample::Index>()), 0..300),
     ) {
         admission_agrees_with_a_model(&operations);
     }
 }
 
-/// A list of who is in, from oldest to newest, against the register.
+/// A list of who is in, from oldest to newest, against the register. Two listeners share the places.
 fn admission_agrees_with_a_model(operations: &[(u8, u8, prop::sample::Index)]) {
     let limits = Limits {
         per_source: 4,
         total: 9,
     };
     let mut admission = Admission::new(limits);
-    let mut model: BTreeMap<SessionId, (Source, bool)> = BTreeMap::new();
+    let parties = [admission.join(), admission.join()];
+    let mut model: BTreeMap<SessionId, ((Party, Source), bool)> = BTreeMap::new();
     for (operation, source, index) in operations {
-        let source = Source::Cid(u32::from(*source));
+        let party = parties[usize::from(source % 2)];
+        let payer = (party, Source::Cid(u32::from(source / 2)));
         let some =
             (!model.is_empty()).then(|| *model.keys().nth(index.index(model.len())).unwrap());
         match (operation, some) {
-            (0 | 1, _) => match admission.admit(source) {
+            (0 | 1, _) => match admission.admit(party, payer.1) {
                 Ok(admitted) => {
                     let evicted = admitted.evicted.and_then(|id| model.remove(&id));
                     assert_eq!(evicted.is_some(), admitted.evicted.is_some());
-                    assert!(!evicted.is_some_and(|(_, proven)| proven));
+                    // Nobody's peer ends what another listener has.
+                    assert!(evicted.is_none_or(|(it, proven)| it.0 == party && !proven));
                     assert!(model.keys().all(|older| *older < admitted.id));
-                    model.insert(admitted.id, (source, false));
+                    model.insert(admitted.id, (payer, false));
                 }
-                Err(reason) => {
-                    let own = model.values().filter(|(it, _)| *it == source);
-                    let proven = model.values().filter(|(_, proven)| *proven).count();
-                    match reason {
-                        Reason::SourceLimit => {
-                            assert_eq!(own.filter(|(_, proven)| *proven).count(), 4);
-                        }
-                        _ => assert_eq!((reason, proven), (Reason::TotalLimit, 9)),
-                    }
-                }
+                Err(reason) => assert_full(reason, payer, &model),
             },
             (2, Some(id)) => {
                 admission.proven(id);
@@ -173,9 +167,30 @@ fn admission_agrees_with_a_model(operations: &[(u8, u8, prop::sample::Index)]) {
         }
         assert_eq!(admission.len(), model.len());
         assert!(model.len() <= limits.total);
-        for source in 0..6 {
-            let own = model.values().filter(|(it, _)| *it == Source::Cid(source));
+        for (payer, _) in model.values() {
+            let own = model.values().filter(|(it, _)| it == payer);
             assert!(own.count() <= limits.per_source);
         }
+        for party in parties {
+            let own = model.values().filter(|((it, _), _)| *it == party);
+            assert!(own.count() <= 9 - 9 / 3);
+        }
     }
+}
+
+/// That there was no place: proven sessions have the source's, or the listener's, which are more than its share.
+fn assert_full(
+    reason: Reason,
+    (party, source): (Party, Source),
+    model: &BTreeMap<SessionId, ((Party, Source), bool)>,
+) {
+    let mut own: Vec<_> = model.values().filter(|((it, _), _)| *it == party).collect();
+    if reason == Reason::SourceLimit {
+        own.retain(|((_, it), _)| *it == source);
+        assert_eq!(own.len(), 4);
+    } else {
+        assert_eq!(reason, Reason::TotalLimit);
+        assert!(own.len() >= 9 / 3);
+    }
+    assert!(own.iter().all(|(_, proven)| *proven));
 }

@@ -107,3 +107,13 @@ pub fn raise_file_limit(wanted: u64) -> u64 {
         Err(_) => soft,
     }
 }
+
+/// Has the process leave no core file, since its memory holds keys. Programs that it runs inherit that.
+///
+/// # Errors
+/// The system's.
+pub fn leave_no_core() -> io::Result<()> {
+    use nix::sys::resource::{Resource, setrlimit};
+
+    Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?)
+}

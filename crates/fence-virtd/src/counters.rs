@@ -10,22 +10,63 @@ use std::time::Duration;
 use fence_proto::{Moment, Reason};
 
 use crate::clock::Clock;
+use crate::sync::lock;
 
 /// Lines per reason and second.
 const LINES_PER_SECOND: u32 = 20;
 
-/// Counts of one reason.
-#[derive(Debug, Default)]
-struct Tally {
-    total: AtomicU64,
-    window: Mutex<Window>,
+/// How many lines may be logged in which time. What exceeds it is counted.
+#[derive(Debug)]
+pub struct Allowance {
+    lines: u32,
+    per: Duration,
+    started: Moment,
+    logged: u32,
+    suppressed: u64,
 }
 
-#[derive(Debug, Default)]
-struct Window {
-    started: Moment,
-    lines: u32,
-    suppressed: u64,
+impl Allowance {
+    /// So many lines, at least one, in each such time.
+    #[must_use]
+    pub fn new(lines: u32, per: Duration) -> Self {
+        Self {
+            lines: lines.max(1),
+            per,
+            started: Moment::default(),
+            logged: 0,
+            suppressed: 0,
+        }
+    }
+
+    /// Whether a line may be logged, and how many were not since the last one.
+    pub fn allow(&mut self, now: Moment) -> Option<u64> {
+        if now.since(self.started) >= self.per {
+            self.started = now;
+            self.logged = 0;
+        }
+        if self.logged >= self.lines {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.logged = self.logged.saturating_add(1);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// Counts of one reason.
+#[derive(Debug)]
+struct Tally {
+    total: AtomicU64,
+    allowance: Mutex<Allowance>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            total: AtomicU64::default(),
+            allowance: Mutex::new(Allowance::new(LINES_PER_SECOND, Duration::from_secs(1))),
+        }
+    }
 }
 
 /// The counters of a daemon, one per [`Reason`].
@@ -52,7 +93,7 @@ impl Counters {
             return;
         };
         tally.total.fetch_add(1, Ordering::Relaxed);
-        let Some(suppressed) = tally.allow(self.clock.now()) else {
+        let Some(suppressed) = lock(&tally.allowance).allow(self.clock.now()) else {
             return;
         };
         if suppressed > 0 {
@@ -97,23 +138,6 @@ impl Counters {
     }
 }
 
-impl Tally {
-    /// Whether a line may be logged, and how many were not since the last one.
-    fn allow(&self, now: Moment) -> Option<u64> {
-        let mut window = crate::sync::lock(&self.window);
-        if now.since(window.started) >= Duration::from_secs(1) {
-            window.started = now;
-            window.lines = 0;
-        }
-        if window.lines >= LINES_PER_SECOND {
-            window.suppressed = window.suppressed.saturating_add(1);
-            return None;
-        }
-        window.lines = window.lines.saturating_add(1);
-        Some(std::mem::take(&mut window.suppressed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +155,7 @@ mod tests {
 
     #[test]
     fn suppressed_lines_are_reported_with_the_next() {
-        let tally = Tally::default();
+        let mut tally = Allowance::new(LINES_PER_SECOND, Duration::from_secs(1));
         let at = |seconds| Moment::from_epoch(Duration::from_secs(seconds));
         for _ in 0..LINES_PER_SECOND {
             assert_eq!(tally.allow(at(1)), Some(0));

@@ -27,6 +27,10 @@ const END: Duration = Duration::from_millis(200);
 /// How long leaving the cluster may take in the end: corosync may hang.
 const LEAVE: Duration = Duration::from_millis(150);
 
+/// Files that the daemon may hold, if its hard limit lets it: sessions, serial lines, libvirt's connections, programs. As many
+/// as its unit for systemd says.
+const FILES: u64 = 65_536;
+
 /// Why the daemon did not start or has ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -203,7 +207,7 @@ fn tell_manager(what: &[sd_notify::NotifyState<'_>]) {
 fn limits() -> Limits {
     let default = Limits::default();
     // Each session has a socket; the rest is for libvirt and the daemon itself.
-    let files = usize::try_from(raise_file_limit(4096)).unwrap_or(usize::MAX);
+    let files = usize::try_from(raise_file_limit(FILES)).unwrap_or(usize::MAX);
     let total = default
         .total
         .min(files.saturating_sub(files / 4).saturating_sub(64))

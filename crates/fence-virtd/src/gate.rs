@@ -3,12 +3,17 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use fence_proto::Reason;
 use fence_proto::host::{Policy, Replay};
+use fence_proto::{Reason, Source};
 
-use crate::hub::Hub;
+use crate::counters::Allowance;
+use crate::hub::{Hub, Place, Share};
 use crate::sync::lock;
+
+/// Lines about requests that were refused, in a second: who has the key can ask as often as it likes.
+const REFUSALS_PER_SECOND: u32 = 20;
 
 /// The gate that a listener's peers have to pass. Shared by all its sessions.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub struct Gate {
     name: String,
     policy: Arc<Policy>,
     memory: Arc<Mutex<Replay>>,
+    share: Arc<Share>,
+    refusals: Mutex<Allowance>,
 }
 
 impl Gate {
@@ -29,6 +36,8 @@ impl Gate {
             name: name.to_owned(),
             memory: hub.memory_of(policy.key()),
             policy,
+            share: Arc::new(hub.share()),
+            refusals: refusals(),
         })
     }
 
@@ -44,6 +53,24 @@ impl Gate {
         &self.policy
     }
 
+    /// Takes a place for a session of `source`, at the cost of an older unproven one if need be.
+    ///
+    /// # Errors
+    /// The [`Reason`] if there is no place, also because the daemon is ending.
+    pub fn admit(&self, source: Source) -> Result<Place, Reason> {
+        self.share.admit(source)
+    }
+
+    /// Whether a line about a refused request may be logged now. What exceeds the allowance is counted.
+    pub fn may_log_refusal(&self) -> bool {
+        let allowed = lock(&self.refusals).allow(self.hub.clock.now());
+        if let Some(suppressed @ 1..) = allowed {
+            let listener = self.name();
+            tracing::info!(listener, suppressed, "refusals were not logged");
+        }
+        allowed.is_some()
+    }
+
     /// Runs `f` on the memory of requests.
     pub fn with_replay<T>(&self, f: impl FnOnce(&mut Replay) -> T) -> T {
         f(&mut lock(&self.memory))
@@ -53,4 +80,8 @@ impl Gate {
     pub fn turn_away(&self, reason: Reason, what: &dyn fmt::Display) {
         self.hub.counters.drop(reason, &self.name, what);
     }
+}
+
+fn refusals() -> Mutex<Allowance> {
+    Mutex::new(Allowance::new(REFUSALS_PER_SECOND, Duration::from_secs(1)))
 }

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use fence_proto::host::{Admission, Limits, Replay, SessionId};
+use fence_proto::host::{Admission, Limits, Party, Replay, SessionId};
 use fence_proto::{Key, Reason, Source};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::backend::Backend;
+use crate::background::raise_file_limit;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::memory;
@@ -34,10 +35,21 @@ pub struct Hub {
     pub counters: Counters,
     /// Executes orders.
     pub backend: Arc<dyn Backend>,
+    /// Serial lines that may be connected at one time.
+    pub lines: Arc<Semaphore>,
     memories: Mutex<Vec<(Key, Arc<Mutex<Replay>>)>>,
     places: Mutex<Places>,
     phase: watch::Sender<Phase>,
     sessions: watch::Sender<usize>,
+}
+
+/// Most serial lines. Each has an open file for as long as its domain runs, whether it says anything or not.
+const MAX_LINES: u64 = 4096;
+
+/// Serial lines that may be connected at one time: they leave most of the files to others.
+fn lines() -> usize {
+    let lines = (raise_file_limit(0) / 8).clamp(16, MAX_LINES);
+    usize::try_from(lines).unwrap_or(usize::MAX)
 }
 
 /// After so many sessions at once their memory is given back when the last one ends.
@@ -59,6 +71,7 @@ impl Hub {
             clock,
             counters: Counters::new(clock),
             backend,
+            lines: Arc::new(Semaphore::new(lines())),
             memories: Mutex::default(),
             places: Mutex::new(Places {
                 admission: Admission::new(limits),
@@ -70,16 +83,21 @@ impl Hub {
         })
     }
 
+    /// A share of the places, for a listener.
+    #[must_use]
+    pub fn share(self: &Arc<Self>) -> Share {
+        let party = lock(&self.places).admission.join();
+        let hub = Arc::clone(self);
+        Share { hub, party }
+    }
+
     /// Takes a place for a session of `source`, at the cost of an older unproven one if need be.
-    ///
-    /// # Errors
-    /// The [`Reason`] if there is no place, also because the daemon is ending.
-    pub fn admit(self: &Arc<Self>, source: Source) -> Result<Place, Reason> {
+    fn admit(self: &Arc<Self>, party: Party, source: Source) -> Result<Place, Reason> {
         if *self.phase.borrow() != Phase::Running {
             return Err(Reason::ShuttingDown);
         }
         let mut places = lock(&self.places);
-        let admitted = places.admission.admit(source)?;
+        let admitted = places.admission.admit(party, source)?;
         let evicted = admitted.evicted.and_then(|id| places.evictions.remove(&id));
         if let Some(evicted) = evicted {
             // The session may have ended by itself in this moment: just as good.
@@ -143,6 +161,29 @@ impl Hub {
             .subscribe()
             .wait_for(|count| *count == 0)
             .await;
+    }
+}
+
+/// A listener's share of the places. Dropping it leaves them to the others; sessions go on.
+#[derive(Debug)]
+pub struct Share {
+    hub: Arc<Hub>,
+    party: Party,
+}
+
+impl Share {
+    /// Takes a place for a session of `source`, at the cost of an older unproven one if need be.
+    ///
+    /// # Errors
+    /// The [`Reason`] if there is no place, also because the daemon is ending.
+    pub fn admit(&self, source: Source) -> Result<Place, Reason> {
+        self.hub.admit(self.party, source)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        lock(&self.hub.places).admission.leave(self.party);
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fence_doctor::render;
-use fence_virtd::background::{Detached, Readiness, detach};
+use fence_virtd::background::{Detached, Readiness, detach, leave_no_core};
 use fence_virtd::cli::{self, DEFAULT_CONFIG, DEFAULT_PID_FILE, Options, Request};
 use fence_virtd::config::{self, Loaded};
 use fence_virtd::pid_file::PidFile;
@@ -21,6 +21,9 @@ const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     memory::keep_small();
+    if let Err(error) = leave_no_core() {
+        say(&format!("core files cannot be forbidden: {error}"));
+    }
     let code = obey();
     logging::flush();
     code

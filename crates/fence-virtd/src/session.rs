@@ -255,6 +255,9 @@ impl<S: Stream> Driver<S> {
         }
         let listener = self.gate.name();
         let Some(Executing { what, .. }) = &self.order else {
+            if !self.gate.may_log_refusal() {
+                return;
+            }
             tracing::info!(listener, peer = %self.peer, reason = reason.map(Reason::name), "refused");
             return;
         };
@@ -269,7 +272,9 @@ impl<S: Stream> Driver<S> {
         } = what;
         let guest = guest.as_deref();
         let refused = reason.is_some() || reply == Reply::PermissionDenied.name();
-        if action.changes_state() || refused {
+        // What was done is always told.
+        let done = action.changes_state() && reply == Reply::Success.name();
+        if done || (refused || action.changes_state()) && self.gate.may_log_refusal() {
             tracing::info!(listener, %peer, guest, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
         } else {
             tracing::debug!(listener, %peer, guest, %action, domain, seqno, reply, elapsed_ms, "answered");

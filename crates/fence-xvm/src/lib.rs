@@ -45,6 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let role = Role::from_program(args.next().as_deref());
     let args: Vec<OsString> = args.collect();
     let console = Console::new(role);
+    leave_no_core();
     match go(role, args, console) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -53,6 +54,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Its memory holds the key. An error costs nothing but that.
+fn leave_no_core() {
+    use nix::sys::resource::{Resource, setrlimit};
+
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 }
 
 /// Why the program ended without asking anybody, or could not say what it heard.

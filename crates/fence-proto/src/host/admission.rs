@@ -5,6 +5,10 @@
 //! of the source that has the most of them. Honest peers are through within milliseconds, so what
 //! is oldest is what stalls. Sessions that are proven are never evicted; when they alone fill a
 //! bound, newcomers are refused.
+//!
+//! Listeners are parties: each has a share of the places that no other one's sessions take. Who has the key of one, and as
+//! many addresses as it likes, keeps nobody out elsewhere. What a share has to spare beyond the shares of the others
+//! is for whoever comes first.
 
 use core::cmp::Reverse;
 use core::net::{IpAddr, Ipv6Addr};
@@ -17,10 +21,14 @@ use crate::reason::Reason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 
+/// Who shares the places with others: a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Party(u64);
+
 /// The bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions of one source.
+    /// Sessions of one source at one party.
     pub per_source: usize,
     /// Sessions altogether.
     pub total: usize,
@@ -44,6 +52,13 @@ pub struct Admitted {
     pub evicted: Option<SessionId>,
 }
 
+/// What a party has. One that has left stays until its sessions are over.
+#[derive(Debug, Default)]
+struct PerParty {
+    sessions: usize,
+    left: bool,
+}
+
 #[derive(Debug, Default)]
 struct PerSource {
     unproven: BTreeSet<SessionId>,
@@ -61,9 +76,13 @@ impl PerSource {
 pub struct Admission {
     limits: Limits,
     next: u64,
-    sessions: HashMap<SessionId, (Source, bool)>,
-    sources: BTreeMap<Source, PerSource>,
+    parties: BTreeMap<Party, PerParty>,
+    sessions: HashMap<SessionId, (Payer, bool)>,
+    sources: BTreeMap<Payer, PerSource>,
 }
+
+/// Whom a place is charged to.
+type Payer = (Party, Source);
 
 impl Admission {
     /// An empty register.
@@ -72,37 +91,60 @@ impl Admission {
         Self {
             limits,
             next: 0,
+            parties: BTreeMap::new(),
             sessions: HashMap::new(),
             sources: BTreeMap::new(),
         }
     }
 
-    /// A place for a new, unproven session of `source`.
+    /// One more party, which has a share from now on.
+    pub fn join(&mut self) -> Party {
+        let party = Party(self.number());
+        self.parties.insert(party, PerParty::default());
+        party
+    }
+
+    /// The party needs no share any more. Its sessions go on.
+    pub fn leave(&mut self, party: Party) {
+        if let Some(of_party) = self.parties.get_mut(&party) {
+            of_party.left = true;
+            self.forget_if_gone(party);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        number
+    }
+
+    /// A place for a new, unproven session of `source` at `party`.
     ///
     /// # Errors
     /// [`Reason::SourceLimit`] or [`Reason::TotalLimit`] if only proven sessions could give way.
-    pub fn admit(&mut self, source: Source) -> Result<Admitted, Reason> {
-        let source = neighbourhood(source);
-        let evicted = self.make_room(source)?;
+    pub fn admit(&mut self, party: Party, source: Source) -> Result<Admitted, Reason> {
+        let payer = (party, neighbourhood(source));
+        let evicted = self.make_room(payer)?;
         if let Some(id) = evicted {
             self.release(id);
         }
-        let id = SessionId(self.next);
-        self.next = self.next.saturating_add(1);
-        self.sessions.insert(id, (source, false));
-        self.sources.entry(source).or_default().unproven.insert(id);
+        let id = SessionId(self.number());
+        self.sessions.insert(id, (payer, false));
+        self.sources.entry(payer).or_default().unproven.insert(id);
+        let of_party = self.parties.entry(party).or_default();
+        of_party.sessions = of_party.sessions.saturating_add(1);
         Ok(Admitted { id, evicted })
     }
 
     /// The session's peer has proved itself: it is not evicted any more.
     pub fn proven(&mut self, id: SessionId) {
-        let Some((source, proven)) = self.sessions.get_mut(&id) else {
+        let Some((payer, proven)) = self.sessions.get_mut(&id) else {
             return;
         };
         if core::mem::replace(proven, true) {
             return;
         }
-        if let Some(of_source) = self.sources.get_mut(source) {
+        if let Some(of_source) = self.sources.get_mut(payer) {
             of_source.unproven.remove(&id);
             of_source.proven = of_source.proven.saturating_add(1);
         }
@@ -110,10 +152,14 @@ impl Admission {
 
     /// The session is over. Saying so twice does no harm.
     pub fn release(&mut self, id: SessionId) {
-        let Some((source, proven)) = self.sessions.remove(&id) else {
+        let Some((payer, proven)) = self.sessions.remove(&id) else {
             return;
         };
-        let Some(of_source) = self.sources.get_mut(&source) else {
+        if let Some(of_party) = self.parties.get_mut(&payer.0) {
+            of_party.sessions = of_party.sessions.saturating_sub(1);
+        }
+        self.forget_if_gone(payer.0);
+        let Some(of_source) = self.sources.get_mut(&payer) else {
             return;
         };
         if proven {
@@ -122,7 +168,14 @@ impl Admission {
             of_source.unproven.remove(&id);
         }
         if of_source.count() == 0 {
-            self.sources.remove(&source);
+            self.sources.remove(&payer);
+        }
+    }
+
+    fn forget_if_gone(&mut self, party: Party) {
+        let of_party = self.parties.get(&party);
+        if of_party.is_some_and(|of_party| of_party.left && of_party.sessions == 0) {
+            self.parties.remove(&party);
         }
     }
 
@@ -138,17 +191,24 @@ impl Admission {
         self.sessions.is_empty()
     }
 
-    fn make_room(&self, source: Source) -> Result<Option<SessionId>, Reason> {
-        let own = self.sources.get(&source);
+    fn make_room(&self, payer: Payer) -> Result<Option<SessionId>, Reason> {
+        let own = self.sources.get(&payer);
         if own.map_or(0, PerSource::count) >= self.limits.per_source {
             let oldest = own.and_then(|own| own.unproven.first()).copied();
             return oldest.map(Some).ok_or(Reason::SourceLimit);
         }
-        if self.sessions.len() < self.limits.total {
+        let needy = self.below_share(payer.0);
+        let full = self.sessions.len() >= self.limits.total;
+        if !full && (needy || self.spares_one(payer.0)) {
             return Ok(None);
         }
-        self.sources
-            .values()
+        // One that has more than its share gives of its own.
+        let givers = self
+            .sources
+            .iter()
+            .filter(|((party, _), _)| needy || *party == payer.0);
+        givers
+            .map(|(_, of_source)| of_source)
             .max_by_key(|of_source| {
                 // Among equals the one whose session is the oldest.
                 (
@@ -160,6 +220,29 @@ impl Admission {
             .copied()
             .map(Some)
             .ok_or(Reason::TotalLimit)
+    }
+
+    /// What each party has for itself; as much is left for whoever comes first.
+    fn share(&self) -> usize {
+        let sharing = self.parties.values().filter(|of_party| !of_party.left);
+        let parts = sharing.count().saturating_add(1);
+        self.limits.total.checked_div(parts).unwrap_or(0)
+    }
+
+    fn below_share(&self, party: Party) -> bool {
+        let of_party = self.parties.get(&party);
+        of_party.is_some_and(|of_party| !of_party.left && of_party.sessions < self.share())
+    }
+
+    /// Whether the shares of the others are whole even if `party` takes one place more.
+    fn spares_one(&self, party: Party) -> bool {
+        let share = self.share();
+        let others = self.parties.iter().filter(|(other, _)| **other != party);
+        let kept = others
+            .filter(|(_, of_party)| !of_party.left)
+            .map(|(_, of_party)| share.saturating_sub(of_party.sessions))
+            .fold(0, usize::saturating_add);
+        self.sessions.len().saturating_add(kept) < self.limits.total
     }
 }
 
@@ -175,97 +258,5 @@ fn neighbourhood(source: Source) -> Source {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn oldest_pays_when_every_source_has_one() {
-        let mut admission = Admission::new(Limits {
-            per_source: 3,
-            total: 3,
-        });
-        let first = admission.admit(source(9)).unwrap().id;
-        admission.admit(source(1)).unwrap();
-        admission.admit(source(5)).unwrap();
-        assert_eq!(admission.admit(source(7)).unwrap().evicted, Some(first));
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_subnet_are_one_source() {
-        let mut admission = Admission::new(Limits {
-            per_source: 1,
-            total: 3,
-        });
-        let v6 = |text: &str| Source::Ip(text.parse().unwrap());
-        let first = admission.admit(v6("fd00::1")).unwrap().id;
-        assert_eq!(admission.admit(v6("fd00::2")).unwrap().evicted, Some(first));
-        assert_eq!(admission.admit(v6("fd00:0:0:1::1")).unwrap().evicted, None);
-    }
-
-    fn source(last: u8) -> Source {
-        Source::Ip([10, 0, 0, last].into())
-    }
-
-    fn admission() -> Admission {
-        Admission::new(Limits {
-            per_source: 3,
-            total: 5,
-        })
-    }
-
-    #[test]
-    fn oldest_unproven_session_of_a_full_source_gives_way() {
-        let mut admission = admission();
-        let first = admission.admit(source(1)).unwrap().id;
-        let second = admission.admit(source(1)).unwrap().id;
-        admission.admit(source(1)).unwrap();
-        admission.proven(first);
-        let fourth = admission.admit(source(1)).unwrap();
-        assert_eq!(fourth.evicted, Some(second));
-        assert_eq!(admission.len(), 3);
-    }
-
-    #[test]
-    fn source_with_most_unproven_sessions_pays_when_all_is_full() {
-        let mut admission = admission();
-        let honest = admission.admit(source(1)).unwrap().id;
-        let stalled = admission.admit(source(2)).unwrap().id;
-        admission.admit(source(2)).unwrap();
-        admission.admit(source(2)).unwrap();
-        admission.admit(source(3)).unwrap();
-        assert_eq!(admission.admit(source(4)).unwrap().evicted, Some(stalled));
-        assert_ne!(honest, stalled);
-        assert_eq!(admission.len(), 5);
-    }
-
-    #[test]
-    fn proven_sessions_are_never_evicted() {
-        let mut admission = admission();
-        for _ in 0..3 {
-            let id = admission.admit(source(1)).unwrap().id;
-            admission.proven(id);
-        }
-        assert_eq!(admission.admit(source(1)), Err(Reason::SourceLimit));
-        for last in [2, 3] {
-            let id = admission.admit(source(last)).unwrap().id;
-            admission.proven(id);
-        }
-        assert_eq!(admission.admit(source(4)), Err(Reason::TotalLimit));
-    }
-
-    #[test]
-    fn released_places_are_free_and_nothing_is_left_behind() {
-        let mut admission = admission();
-        for last in 0..=255 {
-            let id = admission.admit(source(last)).unwrap().id;
-            if last % 2 == 0 {
-                admission.proven(id);
-                admission.proven(id);
-            }
-            admission.release(id);
-            admission.release(id);
-        }
-        assert!(admission.is_empty());
-        assert!(admission.sources.is_empty());
-    }
-}
+#[path = "admission_tests.rs"]
+mod tests;

@@ -22,7 +22,7 @@ mod presence;
 mod replay;
 mod session;
 
-pub use admission::{Admission, Admitted, Limits, SessionId};
+pub use admission::{Admission, Admitted, Limits, Party, SessionId};
 pub use datagram::{CallBack, Datagram, datagram};
 pub use events::{Answer, ConnectError, Event, Output};
 pub use line::Line;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use fence_proto::host::{
-    Admission, CallBack, ConnectError, Datagram, Event, Limits, Output, Policy, Replay, RequestKey,
-    Session, SessionId, Timing, datagram,
+    Admission, CallBack, ConnectError, Datagram, Event, Limits, Output, Party, Policy, Replay,
+    RequestKey, Session, SessionId, Timing, datagram,
 };
 use fence_proto::{Access, HashAlgorithm, Key, Moment, Reason, Source};
 
@@ -33,6 +33,7 @@ pub(crate) struct Host {
     policy: Arc<Policy>,
     replay: Replay,
     admission: Admission,
+    party: Party,
     limits: Limits,
     pub(crate) pace: Pace,
     tasks: BTreeMap<u64, Task>,
@@ -50,10 +51,13 @@ impl Host {
         let key = Key::from_bytes(key).unwrap();
         let access = Arc::new(Access::unrestricted());
         let policy = Policy::new(Some(key), (hash, hash), access, Timing::default()).unwrap();
+        let mut admission = Admission::new(limits);
+        let party = admission.join();
         Self {
             policy: Arc::new(policy),
             replay: Replay::new(),
-            admission: Admission::new(limits),
+            admission,
+            party,
             limits,
             pace: Pace::QUICK,
             tasks: BTreeMap::new(),
@@ -206,7 +210,7 @@ impl World {
 
     fn admit(&mut self, index: usize, from: IpAddr) -> Option<SessionId> {
         let host = &mut self.hosts[index];
-        let admitted = match host.admission.admit(Source::Ip(from)) {
+        let admitted = match host.admission.admit(host.party, Source::Ip(from)) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 host.count(reason);

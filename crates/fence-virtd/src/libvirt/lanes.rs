@@ -14,8 +14,9 @@ use crate::sync::lock;
 /// Orders that may wait for one domain.
 const MAX_WAITING: usize = 32;
 
-/// Orders that may wait altogether.
-const MAX_WAITING_TOTAL: usize = 1_024;
+/// Orders that may wait altogether: more than there are places for sessions, so that the shares of the listeners in
+/// those ([`fence_proto::host::Admission`]) hold here as well.
+const MAX_WAITING_TOTAL: usize = 2_048;
 
 #[derive(Default)]
 struct Lane {

@@ -169,7 +169,7 @@ pub fn start_session(
     source: Source,
     (stream, peer): (impl Stream, Peer),
 ) -> Result<(), ListenerError> {
-    let place = match gate.hub.admit(source) {
+    let place = match gate.admit(source) {
         Ok(place) => place,
         Err(reason) => {
             gate.turn_away(reason, &peer);

@@ -251,3 +251,29 @@ fn answers_without_a_host_are_quick() {
     let run = run("fence_xvm", &["-o", "metadata"], b"");
     assert!(run.took < Duration::from_secs(5), "{run:?}");
 }
+
+#[test]
+fn agent_may_not_leave_a_core_file_with_its_key() {
+    // Whatever the test itself may do, the program begins with a limit that lets it; then it waits for its input.
+    let mut agent = std::process::Command::new("sh")
+        .args(["-c", "ulimit -c 100 && exec \"$0\""])
+        .arg(env!("CARGO_BIN_EXE_fence_xvm"))
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let limits = format!("/proc/{}/limits", agent.id());
+    let is_none = || {
+        let limits = std::fs::read_to_string(&limits).unwrap_or_default();
+        let core = limits.lines().find(|line| line.starts_with("Max core"));
+        core.is_some_and(|line| line.split_whitespace().filter(|word| *word == "0").count() == 2)
+    };
+    let began = std::time::Instant::now();
+    while !is_none() && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let held = is_none();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(held);
+}

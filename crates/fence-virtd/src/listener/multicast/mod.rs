@@ -125,7 +125,7 @@ fn call_back(
             return Ok(());
         }
     };
-    match gate.hub.admit(Source::Ip(call.address.ip().to_canonical())) {
+    match gate.admit(Source::Ip(call.address.ip().to_canonical())) {
         Ok(place) => {
             let request = Request {
                 key,

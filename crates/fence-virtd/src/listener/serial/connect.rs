@@ -7,18 +7,22 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::claims::LineId;
+use super::looks::Looks;
 use super::socket::{Socket, Unfit};
 
 /// How long a connection may take. The kernel makes one at once, or never.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long finding the socket may take.
+const FIND: Duration = Duration::from_secs(2);
 
 /// How long a connected line waits to be let in. What arrives meanwhile must not get old (row L37).
 const LET_IN: Duration = Duration::from_secs(4);
@@ -39,10 +43,22 @@ pub(super) struct Doorstep {
     pub line: LineId,
     /// Where its socket must be.
     pub directory: Option<PathBuf>,
+    /// The looks at its domain's sockets.
+    pub looks: Looks,
+    /// Places for connections, of all lines.
+    pub places: Arc<Semaphore>,
     /// Whether it may try.
     pub up: watch::Receiver<bool>,
     /// Who lets it in.
     pub knocks: mpsc::Sender<Knock>,
+}
+
+/// A line's connection, and the place that it has.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The socket.
+    pub stream: UnixStream,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Why a line is not connected.
@@ -76,8 +92,14 @@ impl fmt::Display for Refusal {
 }
 
 impl Doorstep {
-    /// Connects and waits to be let in.
-    pub(super) async fn enter(mut self) -> Result<UnixStream, Refusal> {
+    /// Waits for a place, connects and waits to be let in.
+    pub(super) async fn enter(mut self) -> Result<Connection, Refusal> {
+        let places = Arc::clone(&self.places);
+        // Nobody closes it.
+        let place = places
+            .acquire_owned()
+            .await
+            .map_err(|_| Refusal::NotLetIn)?;
         // Its sender goes with the listener, and so do all lines.
         let _ = self.up.wait_for(|up| *up).await;
         let socket = self.find().await.map_err(Refusal::Unfit)?;
@@ -91,7 +113,10 @@ impl Doorstep {
         }
         let let_in = async { self.knock().await?.await.ok() };
         match timeout(LET_IN, let_in).await {
-            Ok(Some(())) => Ok(stream),
+            Ok(Some(())) => Ok(Connection {
+                stream,
+                _place: place,
+            }),
             Ok(None) | Err(_) => Err(Refusal::NotLetIn),
         }
     }
@@ -104,10 +129,10 @@ impl Doorstep {
         Some(answered)
     }
 
-    /// Looks for the socket on a thread where a file system that does not answer holds up nobody.
     async fn find(&self) -> Result<Socket, Unfit> {
         let (path, directory) = (self.line.path.clone(), self.directory.clone());
-        let found = spawn_blocking(move || Socket::find(&path, directory.as_deref())).await;
-        found.unwrap_or_else(|error| Err(Unfit::Missing(io::Error::other(error))))
+        let look = move || Socket::find(&path, directory.as_deref());
+        let found = self.looks.take(FIND, look).await;
+        found.unwrap_or_else(|| Err(Unfit::Missing(io::ErrorKind::TimedOut.into())))
     }
 }

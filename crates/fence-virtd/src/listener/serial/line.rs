@@ -19,10 +19,11 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::connect::{Doorstep, Refusal};
+use super::connect::{Connection, Doorstep, Refusal};
 use super::orders::{Done, Orders};
 use super::outgoing::Outgoing;
 use super::socket::Unfit;
+use crate::counters::Allowance;
 use crate::gate::Gate;
 use crate::hub::Phase;
 
@@ -35,8 +36,12 @@ const STEADY: Duration = Duration::from_secs(10);
 /// What a guest may send per second, in bytes, on the average. A serial line has some 11 KiB/s.
 const RATE: u32 = 64 * 1024;
 
-/// Pause after something that began an order: ten a second are more than any agent needs.
-const ORDER_PAUSE: Duration = Duration::from_millis(100);
+/// Pause after something that began an order or was answered: ten a second are more than any agent needs.
+const REQUEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Lines about requests that came to nothing: so many in such a time, of each line. A guest needs no key to ask, and must
+/// neither fill the log nor have others' lines dropped from it.
+const REFUSALS: (u32, Duration) = (10, Duration::from_secs(10));
 
 /// What the listener wants of a line. Without a listener it takes no more requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub(super) enum Wish {
     End,
 }
 
-type Entering = Pin<Box<dyn Future<Output = Result<UnixStream, Refusal>> + Send>>;
+type Entering = Pin<Box<dyn Future<Output = Result<Connection, Refusal>> + Send>>;
 
 /// How a line is connected.
 enum Link {
@@ -56,7 +61,7 @@ enum Link {
     /// It is being tried.
     Connecting(Entering),
     /// Since then.
-    Up(UnixStream, Instant),
+    Up(Connection, Instant),
     /// Never again.
     Over,
 }
@@ -67,7 +72,7 @@ enum Happening {
     Wished(Option<Wish>),
     Phase(Phase),
     Rested,
-    Entered(Result<UnixStream, Refusal>),
+    Entered(Result<Connection, Refusal>),
     Read(usize),
     Broken(Reason),
     Wrote,
@@ -104,6 +109,7 @@ pub(super) struct Line {
     failures: u32,
     /// No more requests are taken.
     finishing: bool,
+    refusals: Allowance,
 }
 
 impl Line {
@@ -133,6 +139,7 @@ impl Line {
             pauses: Backoff::new(RETRY.0, RETRY.1),
             failures: 0,
             finishing: false,
+            refusals: Allowance::new(REFUSALS.0, REFUSALS.1),
         })
     }
 
@@ -195,15 +202,15 @@ impl Line {
         }
     }
 
-    fn entered(&mut self, entered: Result<UnixStream, Refusal>) {
+    fn entered(&mut self, entered: Result<Connection, Refusal>) {
         let listener = self.gate.name();
         match entered {
-            Ok(stream) => {
+            Ok(connection) => {
                 tracing::debug!(listener, "connected to {}", self.peer);
                 let now = Instant::now();
                 self.failures = 0;
                 self.quiet_until = now;
-                self.link = Link::Up(stream, now);
+                self.link = Link::Up(connection, now);
                 self.feed(Event::Connected, None);
             }
             Err(Refusal::Unfit(Unfit::Outside)) => {
@@ -233,12 +240,12 @@ impl Line {
         let pause = Duration::from_secs(1).saturating_mul(bytes) / RATE;
         self.quiet_until = Instant::now() + pause;
         let buffer = self.buffer;
-        let begun = self.feed(
+        let asked = self.feed(
             Event::Received(buffer.get(..count).unwrap_or_default()),
             None,
         );
-        if begun {
-            self.quiet_until += ORDER_PAUSE;
+        if asked {
+            self.quiet_until += REQUEST_PAUSE;
         }
     }
 
@@ -266,23 +273,26 @@ impl Line {
         }
     }
 
-    /// Tells the core and does what it says. Whether an order was begun.
+    /// Tells the core and does what it says. Whether an order was begun or something answered.
     fn feed(&mut self, event: Event<'_>, done: Option<Done>) -> bool {
         let mut outputs = Vec::new();
         self.core
             .handle(self.gate.hub.clock.now(), event, &mut outputs);
-        let mut begun = false;
+        let mut asked = false;
         let mut refused = Vec::new();
         for output in outputs {
             match output {
                 Output::Execute(number, order) => {
-                    begun = true;
-                    let executing = self.orders.execute(&self.gate.hub, number, order);
+                    asked = true;
+                    let executing = self.orders.execute(&self.gate, number, order);
                     refused.extend(executing.err().map(|answer| (number, answer)));
                 }
                 Output::Cancel(number) => self.orders.cancel(number),
                 Output::Forget(number) => self.orders.forget(number),
-                Output::Respond(response) => self.respond(response, done.as_ref()),
+                Output::Respond(response) => {
+                    asked = true;
+                    self.respond(response, done.as_ref());
+                }
                 Output::Drop(reason) => self.gate.turn_away(reason, &self.peer),
                 Output::Reconnect(reason) => {
                     self.gate.turn_away(reason, &self.peer);
@@ -294,7 +304,7 @@ impl Line {
         for (number, answer) in refused {
             self.feed(Event::Answered(number, answer), None);
         }
-        begun
+        asked
     }
 
     fn respond(&mut self, response: Response, done: Option<&Done>) {
@@ -305,7 +315,7 @@ impl Line {
 
     /// Sends what fits. Whoever is answered keeps its place until the answer is sent.
     fn send(&mut self, done: Option<Done>) {
-        let Link::Up(stream, _) = &self.link else {
+        let Link::Up(Connection { stream, .. }, _) = &self.link else {
             self.outgoing = Outgoing::default();
             return;
         };
@@ -315,7 +325,12 @@ impl Line {
     }
 
     /// One line per request: who, what, which answer, how long.
-    fn log(&self, response: &Response, elapsed_ms: Option<u128>) {
+    fn log(&mut self, response: &Response, elapsed_ms: Option<u128>) {
+        let refused = response.reason.is_some() || response.reply == Reply::PermissionDenied;
+        let deed = response.asked.action.changes_state();
+        // What was done is always told, once.
+        let done = deed && response.reply == Reply::Success && response.reason.is_none();
+        let told = done || (refused || deed) && self.may_log_refusal();
         let (listener, peer, guest) = (
             self.gate.name(),
             self.peer.doorstep.line.domain,
@@ -327,12 +342,20 @@ impl Line {
         if let Some(reason) = response.reason {
             self.gate.turn_away(reason, &self.peer);
         }
-        let refused = reason.is_some() || response.reply == Reply::PermissionDenied;
-        if action.changes_state() || refused {
+        if told {
             tracing::info!(listener, %peer, guest, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
         } else {
             tracing::debug!(listener, %peer, guest, %action, domain, seqno, reply, elapsed_ms, "answered");
         }
+    }
+
+    fn may_log_refusal(&mut self) -> bool {
+        let allowed = self.refusals.allow(self.gate.hub.clock.now());
+        if let Some(suppressed @ 1..) = allowed {
+            let (listener, peer) = (self.gate.name(), self.peer.doorstep.line.domain);
+            tracing::info!(listener, %peer, suppressed, "refusals were not logged");
+        }
+        allowed.is_some()
     }
 }
 
@@ -346,13 +369,15 @@ impl Link {
         finishing: bool,
     ) -> Happening {
         match self {
-            Self::Up(stream, _) if !outgoing.is_empty() => match outgoing.send_more(stream).await {
-                Ok(()) => Happening::Wrote,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    Happening::Broken(Reason::TimedOut)
+            Self::Up(Connection { stream, .. }, _) if !outgoing.is_empty() => {
+                match outgoing.send_more(stream).await {
+                    Ok(()) => Happening::Wrote,
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                        Happening::Broken(Reason::TimedOut)
+                    }
+                    Err(_) => Happening::Broken(Reason::PeerClosed),
                 }
-                Err(_) => Happening::Broken(Reason::PeerClosed),
-            },
+            }
             _ if finishing => pending().await,
             Self::Over => pending().await,
             Self::Resting(until) => {
@@ -360,7 +385,7 @@ impl Link {
                 Happening::Rested
             }
             Self::Connecting(entering) => Happening::Entered(entering.as_mut().await),
-            Self::Up(stream, _) => {
+            Self::Up(Connection { stream, .. }, _) => {
                 sleep_until(quiet_until).await;
                 match read_some(stream, buffer).await {
                     Ok(0) | Err(_) => Happening::Broken(Reason::PeerClosed),

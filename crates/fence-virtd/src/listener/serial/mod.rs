@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `claims.rs` | which lines there are to be, from the domains' XML; no IO |
 //! | `socket.rs` | finding a socket on disk, safely |
+//! | `looks.rs` | looking at files without waiting for them |
 //! | `connect.rs` | connecting, and being let in |
 //! | `line.rs` | one line: a task that serves it until its domain's run is over |
 //! | `orders.rs` | a line's orders that the backend has |
@@ -18,6 +19,7 @@
 mod claims;
 mod connect;
 mod line;
+mod looks;
 mod orders;
 mod outgoing;
 mod socket;
@@ -27,11 +29,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fence_proto::Uuid;
 use tokio::sync::{mpsc, watch};
 
 use self::claims::{Change, Claims, LineId};
 use self::connect::{Doorstep, Knock};
 use self::line::{Line, Wish};
+use self::looks::Looks;
 use super::ListenerError;
 use crate::config::SerialSettings;
 use crate::gate::Gate;
@@ -51,6 +55,10 @@ pub struct Serial {
     /// Whether libvirt can be asked: lines are connected only then.
     up: watch::Sender<bool>,
     lines: HashMap<LineId, watch::Sender<Wish>>,
+    /// The looks at each domain's sockets.
+    looks: HashMap<Uuid, Looks>,
+    /// There are more lines than can be connected, and that was said.
+    crowded: bool,
     /// Lines that are connected and want to be let in.
     waiting: Vec<(Instant, Knock)>,
     knocks: (mpsc::Sender<Knock>, mpsc::Receiver<Knock>),
@@ -87,6 +95,8 @@ impl Serial {
             directory: settings.path.clone(),
             up: watch::Sender::new(false),
             lines: HashMap::new(),
+            looks: HashMap::new(),
+            crowded: false,
             waiting: Vec::new(),
             knocks: mpsc::channel(KNOCKS),
         }
@@ -146,8 +156,13 @@ impl Serial {
             Change::Start(line, name) => {
                 let (wishes, wish) = watch::channel(Wish::Serve);
                 self.lines.insert(line.clone(), wishes);
+                self.looks.retain(|_, looks| !looks.is_alone());
+                let looks = self.looks.entry(line.domain).or_default().clone();
+                self.warn_if_crowded();
                 let doorstep = Doorstep {
                     line,
+                    looks,
+                    places: Arc::clone(&self.gate.hub.lines),
                     directory: self.directory.clone(),
                     up: self.up.subscribe(),
                     knocks: self.knocks.0.clone(),
@@ -165,6 +180,18 @@ impl Serial {
                 tracing::warn!(listener, domain, "its sockets are not served: {error:?}");
             }
         }
+    }
+
+    /// Says once in a while that there are more lines than can be connected.
+    fn warn_if_crowded(&mut self) {
+        let crowded = self.gate.hub.lines.available_permits() == 0;
+        if crowded && !std::mem::replace(&mut self.crowded, crowded) {
+            tracing::warn!(
+                listener = self.gate.name(),
+                "too many serial lines for the limit of open files: some wait until others end"
+            );
+        }
+        self.crowded = crowded;
     }
 
     /// A line is connected and waits to be let in.

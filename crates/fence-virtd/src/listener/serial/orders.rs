@@ -1,7 +1,6 @@
 //! The orders of one line that the backend has: two at most, see the core.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -10,7 +9,8 @@ use fence_proto::host::Answer;
 use fence_proto::host::line::OrderNumber;
 
 use crate::backend::{Answering, CancelFlag};
-use crate::hub::{Hub, Place};
+use crate::gate::Gate;
+use crate::hub::Place;
 
 struct Executing {
     number: OrderNumber,
@@ -36,15 +36,15 @@ impl Orders {
     /// Gives an order to the backend, or says why not.
     pub(super) fn execute(
         &mut self,
-        hub: &Arc<Hub>,
+        gate: &Gate,
         number: OrderNumber,
         order: Order,
     ) -> Result<(), Answer> {
         let source = order.requester().source();
-        let place = hub.admit(source).map_err(Answer::NotStarted)?;
+        let place = gate.admit(source).map_err(Answer::NotStarted)?;
         place.proven();
         let cancel = CancelFlag::default();
-        let answering = hub.backend.execute(order, cancel.clone());
+        let answering = gate.hub.backend.execute(order, cancel.clone());
         self.0.push(Executing {
             number,
             answering,

@@ -133,6 +133,66 @@ async fn guest_that_floods_its_line_is_read_at_a_bounded_rate() {
     drain.abort();
 }
 
+/// How many lines of the log say that something was answered.
+#[derive(Clone, Default)]
+struct Answered(Arc<AtomicUsize>);
+
+impl std::io::Write for Answered {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if String::from_utf8_lossy(line).contains("answered") {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn guest_whose_requests_are_refused_is_answered_at_a_bounded_rate_and_fills_no_log() {
+    let lines = Answered::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    // Everything of this test is on this thread.
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let backend = Fake::new(Until::Now, 0);
+    let nobody = fence_proto::Access::groups(Vec::new());
+    let rig = Rig::with(backend, crate::config::SerialMode::Serial, nobody).await;
+    let guest = Guest::listen(&rig.path("a"));
+    let _a = rig.start("a", uuid(1), &[guest.path().to_owned()]);
+    let mut wire = guest.accept().await;
+    assert_eq!(wire.ask(Action::Off, "x", 0).await, Reply::PermissionDenied);
+    let began = Instant::now();
+    let flood = frame(Action::Off, "x", 1).repeat(7);
+    let mut asked = 0_u128;
+    let ask = async {
+        let mut answer = [0; 4096];
+        loop {
+            wire.stream.write_all(&flood).await.unwrap();
+            asked += 7;
+            for _ in 0..7 {
+                let read = &mut answer[..19];
+                tokio::io::AsyncReadExt::read_exact(&mut wire.stream, read)
+                    .await
+                    .unwrap();
+            }
+        }
+    };
+    assert!(timeout(2 * A_WHILE, ask).await.is_err());
+    let most = began.elapsed().as_millis() / 100 * 8 + 16;
+    assert!(asked < most, "{asked} in {:?}", began.elapsed());
+    let logged = lines.0.load(Ordering::SeqCst);
+    let windows = began.elapsed().as_secs() / 10 + 2;
+    assert!(
+        logged > 0 && u64::try_from(logged).unwrap() <= 10 * windows,
+        "{logged}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn noise_and_half_frames_do_no_harm() {
     let backend = Fake::new(Until::Now, 0);
