@@ -1,7 +1,7 @@
 //! Guests that misbehave cost nobody else anything, and the daemon little.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::time::{ClockId, clock_gettime};
 use tokio::io::AsyncWriteExt;
@@ -12,6 +12,7 @@ use super::guest::frame;
 use super::rig::{Fake, until_deeds};
 use super::*;
 use crate::backend::Backend;
+use crate::libvirt::tests::eventually;
 
 /// Processor time of this thread: the runtime's only one.
 fn processor_time() -> Duration {
@@ -133,15 +134,14 @@ async fn guest_that_floods_its_line_is_read_at_a_bounded_rate() {
     drain.abort();
 }
 
-/// How many lines of the log say that something was answered.
+/// What is logged by this thread.
 #[derive(Clone, Default)]
-struct Answered(Arc<AtomicUsize>);
+struct Log(Arc<Mutex<String>>);
 
-impl std::io::Write for Answered {
+impl std::io::Write for Log {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if String::from_utf8_lossy(line).contains("answered") {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
+        let mut log = self.0.lock().unwrap();
+        log.push_str(&String::from_utf8_lossy(line));
         Ok(line.len())
     }
 
@@ -150,15 +150,54 @@ impl std::io::Write for Answered {
     }
 }
 
+impl Log {
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn count(&self, text: &str) -> usize {
+        self.0.lock().unwrap().matches(text).count()
+    }
+}
+
+#[tokio::test]
+async fn text_of_a_domains_xml_is_quoted_in_the_log() {
+    let (log, _logging) = Log::start();
+    let rig = Rig::new(Fake::new(Until::Now, 0)).await;
+    let path = rig.path("x\" INFO answered action=off");
+    let sockets = std::slice::from_ref(&path);
+    let _a = rig.start("a", uuid(1), sockets);
+    let _b = rig.start("b INFO answered", uuid(2), sockets);
+    eventually(async || log.count("name one socket") == 1).await;
+    assert_eq!(log.count("\"b INFO answered\""), 1);
+    assert_eq!(log.count("x\\\" INFO answered action=off\""), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn lines_beyond_the_limit_wait_until_others_end() {
+    let rig = Rig::new(Fake::new(Until::Now, 0)).await;
+    let places = &rig.hub.lines;
+    places.forget_permits(places.available_permits() - 1);
+    let [first, second] = ["first", "second"].map(|name| Guest::listen(&rig.path(name)));
+    let a = rig.start("a", uuid(1), &[first.path().to_owned()]);
+    let mut wire = first.served().await;
+    let _b = rig.start("b", uuid(2), &[second.path().to_owned()]);
+    second.nobody_connects(A_WHILE).await;
+    assert_eq!(wire.ask(Action::Off, "x", 1).await, Reply::Success);
+    a.destroy().unwrap();
+    let mut wire = second.served().await;
+    assert_eq!(wire.ask(Action::Off, "x", 2).await, Reply::Success);
+}
+
 #[tokio::test]
 async fn guest_whose_requests_are_refused_is_answered_at_a_bounded_rate_and_fills_no_log() {
-    let lines = Answered::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .finish();
-    // Everything of this test is on this thread.
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let (log, _logging) = Log::start();
     let backend = Fake::new(Until::Now, 0);
     let nobody = fence_proto::Access::groups(Vec::new());
     let rig = Rig::with(backend, crate::config::SerialMode::Serial, nobody).await;
@@ -185,7 +224,7 @@ async fn guest_whose_requests_are_refused_is_answered_at_a_bounded_rate_and_fill
     assert!(timeout(2 * A_WHILE, ask).await.is_err());
     let most = began.elapsed().as_millis() / 100 * 8 + 16;
     assert!(asked < most, "{asked} in {:?}", began.elapsed());
-    let logged = lines.0.load(Ordering::SeqCst);
+    let logged = log.count("answered");
     let windows = began.elapsed().as_secs() / 10 + 2;
     assert!(
         logged > 0 && u64::try_from(logged).unwrap() <= 10 * windows,
