@@ -8,7 +8,7 @@ use std::time::Duration;
 use fence_doctor::render;
 use fence_virtd::background::{Detached, Readiness, detach, leave_no_core};
 use fence_virtd::cli::{self, DEFAULT_CONFIG, DEFAULT_PID_FILE, Options, Request};
-use fence_virtd::config::{self, Loaded};
+use fence_virtd::config::{self, Loaded, Wanted, check_answer};
 use fence_virtd::pid_file::PidFile;
 use fence_virtd::wizard::{self, Machine};
 use fence_virtd::{check, daemon, links, logging, memory};
@@ -102,7 +102,11 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
 fn configure(path: &Path) -> ExitCode {
     // Without any, the wizard says so.
     let links = links::all().unwrap_or_default();
-    let able = links.into_iter().filter(|link| link.multicast);
+    // A name may have anything in it; what the file could not have is not offered.
+    let is_sane = |link: &links::Link| check_answer(Wanted::Interface, &link.name).is_ok();
+    let able = links
+        .into_iter()
+        .filter(|link| link.multicast && is_sane(link));
     let interfaces = able.map(|link| {
         let addresses = link.addresses.iter().map(ToString::to_string);
         (link.name, addresses.collect())

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -124,8 +125,19 @@ impl Drop for Record {
 }
 
 /// What the daemon with this process id has written of the members of `group`.
+///
+/// Only of a process of root's or of our own user: anybody may call a program `fence_virtd`, and make a `/run` for it.
 #[must_use]
 pub fn read(pid: u32, group: &str) -> Option<Kinds> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let ours = nix::unistd::Uid::effective().to_string();
+    if !users
+        .split_whitespace()
+        .all(|user| user == "0" || user == ours)
+    {
+        return None;
+    }
     // It may have a /run of its own.
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     let directory = root.join(DIRECTORY.trim_start_matches('/'));
@@ -134,7 +146,13 @@ pub fn read(pid: u32, group: &str) -> Option<Kinds> {
 
 fn read_from(path: &Path, group: &str) -> Option<Kinds> {
     let mut text = String::new();
-    let file = fs::File::open(path).ok()?;
+    // A pipe would have to be waited for.
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+    let file = options.open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
     let mut lines = text.lines();
     if lines.next()? != group.escape_default().to_string() {
@@ -171,6 +189,15 @@ mod tests {
         assert_eq!(fs::read_dir(scratch.path("run")).unwrap().count(), 1);
         drop(record);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn nothing_is_taken_from_other_users_processes_nor_from_a_pipe() {
+        let scratch = Scratch::new();
+        let pipe = scratch.path("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(read_from(&pipe, "g"), None);
+        assert_eq!(read(u32::MAX, "g"), None);
     }
 
     #[test]

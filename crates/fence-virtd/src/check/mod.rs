@@ -144,7 +144,9 @@ fn everything(path: &Path, surveyed: &Surveyed) -> Vec<Finding> {
     }) = asked.cluster
     {
         let daemons = ports.map(|facts| facts.daemons).unwrap_or_default();
-        let kinds = cluster::kinds(&daemons, &cpg.group);
+        let (of, group) = (daemons.clone(), cpg.group.clone());
+        let kinds = begin(PATIENCE, move || cluster::kinds(&of, &group)).result();
+        let kinds = kinds.unwrap_or_default();
         let look = look.result().and_then(|it| it);
         findings.extend(cluster::judge(&cpg, &look, &daemons, &kinds));
         findings.push(proof.result().unwrap_or_else(|late| unseen("proof", &late)));
