@@ -1,5 +1,5 @@
 complete -c fence_virtd -s f -l config -d 'Read this configuration file' -r -F
-complete -c fence_virtd -s d -l debug -d 'Debug level: 0 info, 1 to 9 debug, 10 to 99 trace' -r -f
+complete -c fence_virtd -s d -l debug -d 'Debug level: 0 info, 1 to 9 debug, 10 to 99 trace; or a filter: info,libvirt=debug' -r -f
 complete -c fence_virtd -s p -l pid-file -d 'Record the process id in this file' -r -F
 complete -c fence_virtd -s F -l foreground -d 'Stay in the foreground and log to standard error'
 complete -c fence_virtd -s c -l configure -d 'Configure interactively'

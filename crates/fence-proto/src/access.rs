@@ -164,6 +164,16 @@ impl Requester {
         self
     }
 
+    /// The same under other rules, which the same listener has now.
+    #[must_use]
+    pub fn under(&self, access: Arc<Access>) -> Self {
+        Self {
+            source: self.source,
+            guest: self.guest.clone(),
+            access,
+        }
+    }
+
     fn who(&self) -> Who<'_> {
         Who {
             source: self.source,

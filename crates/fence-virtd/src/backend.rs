@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use fence_proto::host::{Answer, Presence};
 use fence_proto::{DomainIdentity, DomainRef, Moment, Order};
@@ -13,8 +13,10 @@ use crate::clock::Clock;
 use crate::cluster::CpgBackend;
 use crate::config::BackendSettings;
 use crate::libvirt::LibvirtBackend;
+use crate::sync::lock;
 
-/// Tells a backend that nobody waits for an order any more.
+/// What requester and backend tell each other beside an order and its answer: that nobody waits for it any more; and
+/// what the answer rests on.
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag(Arc<Cancel>);
 
@@ -22,7 +24,11 @@ pub struct CancelFlag(Arc<Cancel>);
 struct Cancel {
     set: AtomicBool,
     wake: Notify,
+    proof: Mutex<String>,
 }
+
+/// What an answer rests on is told in so many bytes.
+const MAX_PROOF: usize = 512;
 
 impl CancelFlag {
     /// A flag that is not set.
@@ -41,6 +47,23 @@ impl CancelFlag {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.set.load(Ordering::SeqCst)
+    }
+
+    /// Says, for the log, what the answer rests on. What was said before stays.
+    pub fn prove(&self, what: &str) {
+        let mut proof = lock(&self.0.proof);
+        if !proof.is_empty() {
+            proof.push_str("; ");
+        }
+        proof.push_str(what);
+        let end = proof.floor_char_boundary(MAX_PROOF);
+        proof.truncate(end);
+    }
+
+    /// What was said of what the answer rests on.
+    #[must_use]
+    pub fn proof(&self) -> Option<String> {
+        Some(lock(&self.0.proof).clone()).filter(|proof| !proof.is_empty())
     }
 
     /// Resolves when it is set. Cancel-safe.
@@ -65,6 +88,9 @@ pub type Looking = Pin<Box<dyn Future<Output = Presence> + Send>>;
 
 /// A future that resolves when something is over.
 pub type Leaving<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// A future that tells what is wrong with a backend, if something is.
+pub type Examining<'a> = Pin<Box<dyn Future<Output = Option<String>> + Send + 'a>>;
 
 /// A future that tells whether a backend can work, else why not.
 pub type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;
@@ -133,6 +159,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
     /// How the backend is, in a few words that change, if that is worth telling the service manager.
     fn condition(&self) -> Option<watch::Receiver<String>> {
         None
+    }
+
+    /// What hangs in it that will not go on by itself although everything outside does, so that only a new process
+    /// cures it. That a hypervisor or the cluster can't be reached, or does not answer, is nothing of the kind.
+    fn wedged(&self) -> Examining<'_> {
+        Box::pin(std::future::ready(None))
     }
 
     /// The daemon is ending: nothing that is not started yet is started any more.

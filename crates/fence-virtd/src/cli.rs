@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
+use crate::logging::Filter;
+
 /// Read if `-f` names no other.
 pub const DEFAULT_CONFIG: &str = "/etc/fence_virt.conf";
 
@@ -38,8 +40,8 @@ pub struct Options {
     pub config: PathBuf,
     /// `-F`: stay in the foreground and log to standard error.
     pub foreground: bool,
-    /// `-d`: the debug level, 0 to 99.
-    pub debug: Option<u8>,
+    /// `-d`: the debug level, 0 to 99, or a filter.
+    pub debug: Option<Filter>,
     /// `-w`: wait for what is not available yet instead of giving up.
     pub wait: bool,
     /// `-p`: the file that holds the process id.
@@ -74,7 +76,7 @@ where
     Ok(Request::Run(Options {
         config,
         foreground: matches.get_flag("foreground"),
-        debug: matches.get_one("debug").copied(),
+        debug: matches.get_one("debug").cloned(),
         wait: matches.get_flag("wait"),
         pid_file: path("pid-file"),
     }))
@@ -102,9 +104,9 @@ pub fn command() -> Command {
                 "debug",
                 'd',
                 "LEVEL",
-                "Debug level: 0 info, 1 to 9 debug, 10 to 99 trace",
+                "Debug level: 0 info, 1 to 9 debug, 10 to 99 trace; or a filter: info,libvirt=debug",
             )
-            .value_parser(value_parser!(u8).range(0..=99)),
+            .value_parser(value_parser!(Filter)),
         )
         .arg(flag("configure", 'c', "Configure interactively"))
         .arg(flag(
@@ -191,7 +193,9 @@ mod tests {
         let options = run(&["-F", "-f", "/tmp/x", "-d99", "-w", "-p", "/tmp/pid"]);
         assert_eq!(options.config, PathBuf::from("/tmp/x"));
         assert!(options.foreground && options.wait);
-        assert_eq!(options.debug, Some(99));
+        assert_eq!(options.debug, Some("99".parse().unwrap()));
+        let filtered = run(&["-d", "warn,libvirt=debug"]).debug.unwrap();
+        assert_eq!(filtered.to_string(), "warn,libvirt=debug");
         assert_eq!(options.pid_file, Some("/tmp/pid".into()));
         assert_eq!(run(&[]).config, PathBuf::from(DEFAULT_CONFIG));
     }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use fence_proto::host::Limits;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::backend::{self, Backend, BackendError};
+use crate::backend::{self, BackendError};
 use crate::background::{Readiness, raise_file_limit};
 use crate::clock::Clock;
-use crate::config::Settings;
 use crate::hub::{Hub, Phase};
-use crate::supervisor::{Board, Supervisor, SupervisorError};
+use crate::manager::Manager;
+use crate::reload::Current;
+use crate::supervisor::{Supervisor, SupervisorError};
+use crate::watchdog;
 
 /// How often what is missing is looked for under `-w`.
 const RETRY: Duration = Duration::from_secs(1);
@@ -45,11 +46,10 @@ pub enum DaemonError {
     Process(#[from] std::io::Error),
 }
 
-/// Signals that the daemon listens to.
+/// Signals that the daemon listens to all the time. SIGHUP is another matter: it waits until the daemon serves.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
     report: Signal,
 }
 
@@ -58,20 +58,16 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
             report: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Resolves when the daemon is to end; answers the other signals meanwhile.
+    /// Resolves when the daemon is to end; answers the other signal meanwhile. Cancel-safe.
     async fn end(&mut self, hub: &Hub) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP ignored: restart the daemon to read its configuration");
-                }
                 _ = self.report.recv() => report(hub),
             }
         }
@@ -83,124 +79,128 @@ fn report(hub: &Hub) {
     tracing::info!(dropped, backend, "counters");
 }
 
+/// A daemon that runs.
+struct Daemon {
+    hub: Arc<Hub>,
+    supervisor: Supervisor,
+    current: Current,
+    manager: Arc<Manager>,
+}
+
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
 /// [`DaemonError`] if it cannot start, or cannot go on.
-pub async fn run(settings: Settings, mut readiness: Readiness) -> Result<(), DaemonError> {
+pub async fn run(current: Current, mut readiness: Readiness) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
+    let hangups = signal(SignalKind::hangup())?;
     let clock = Clock::start();
-    let wait = settings.daemon.wait_for_init;
-    let backend = backend::open(&settings.backend, clock)?;
+    let wait = current.settings().daemon.wait_for_init;
+    let backend = backend::open(&current.settings().backend, clock)?;
     let hub = Hub::new(clock, backend, limits());
-    let mut supervisor = Supervisor::new(&hub, wait);
-    let starting = async {
-        until_ready(hub.backend.as_ref(), wait, &mut readiness).await?;
-        Ok::<_, DaemonError>(supervisor.start(&settings.listeners).await?)
+    let manager = Arc::new(Manager::default());
+    let watchdog = watchdog::feed(Arc::clone(&hub.backend), Arc::clone(&manager));
+    // To the end of the process: ending takes a second at most.
+    tokio::spawn(watchdog);
+    let mut daemon = Daemon {
+        supervisor: Supervisor::new(&hub, wait),
+        hub: Arc::clone(&hub),
+        current,
+        manager,
     };
-    tokio::select! {
-        started = starting => started?,
-        () = signals.end(&hub) => {
-            tracing::info!("ended before it was ready");
-            // Under `-w` some listeners may serve already.
-            end(&hub).await;
-            return Ok(());
-        }
-    }
-    readiness.announce()?;
-    serve(&supervisor, &hub, signals).await
-}
-
-/// Waits until the backend can work; under `-w` for as long as it takes.
-async fn until_ready(
-    backend: &dyn Backend,
-    wait: bool,
-    readiness: &mut Readiness,
-) -> Result<(), DaemonError> {
-    let mut said = String::new();
-    while let Err(error) = backend.ready().await {
-        if !wait {
-            return Err(error.into());
-        }
-        let text = format!("waiting: {error}");
-        if text != said {
-            tracing::warn!("{text}");
-            tell_manager(&[sd_notify::NotifyState::Status(&text)]);
-            said = text;
-        }
+    let started = tokio::select! {
+        started = daemon.start(&mut readiness) => started.map(|()| true),
+        () = signals.end(&hub) => Ok(false),
+    };
+    if started? {
         readiness.announce()?;
-        sleep(RETRY).await;
+        let result = daemon.serve(signals, hangups).await;
+        daemon.end().await;
+        return result;
     }
+    tracing::info!("ended before it was ready");
+    // Under `-w` some listeners may serve already.
+    daemon.end().await;
     Ok(())
 }
 
-/// Serves until a signal or until no listener is left, then ends within a second.
-async fn serve(
-    supervisor: &Supervisor,
-    hub: &Arc<Hub>,
-    mut signals: Signals,
-) -> Result<(), DaemonError> {
-    let result = tokio::select! {
-        error = supervisor.all_lost() => Err(error.into()),
-        () = signals.end(hub) => Ok(()),
-        () = tell(supervisor.board(), hub.backend.condition()) => Ok(()),
-    };
-    end(hub).await;
-    result
-}
-
-/// Lets orders under way finish, for a moment; then everybody who still waits gets a failure.
-async fn end(hub: &Hub) {
-    hub.advance(Phase::Draining);
-    hub.backend.shut_down();
-    if timeout(DRAIN, hub.idle()).await.is_err() {
-        tracing::warn!("orders are still under way; their requesters get a failure");
+impl Daemon {
+    async fn start(&mut self, readiness: &mut Readiness) -> Result<(), DaemonError> {
+        self.until_ready(readiness).await?;
+        let listeners = &self.current.settings().listeners;
+        Ok(self.supervisor.start(listeners).await?)
     }
-    hub.advance(Phase::Ending);
-    let _ = timeout(END, hub.idle()).await;
-    if timeout(LEAVE, hub.backend.leave()).await.is_err() {
-        tracing::warn!("the cluster's group could not be left in good order");
-    }
-    report(hub);
-}
 
-/// Tells the service manager what the listeners do, and once that all serve. Never ends while there
-/// are listeners.
-async fn tell(mut board: watch::Receiver<Board>, condition: Option<watch::Receiver<String>>) {
-    // One that never changes, where there is none.
-    let (_keeper, none) = watch::channel(String::new());
-    let mut condition = condition.unwrap_or(none);
-    let mut ready = false;
-    loop {
-        let (mut text, all_serve) = {
-            let now = board.borrow_and_update();
-            (now.to_string(), now.all_serve())
-        };
-        let how = condition.borrow_and_update().clone();
-        if !how.is_empty() {
-            text = format!("{text}; {how}");
+    /// Waits until the backend can work; under `-w` for as long as it takes.
+    async fn until_ready(&self, readiness: &mut Readiness) -> Result<(), DaemonError> {
+        let wait = self.current.settings().daemon.wait_for_init;
+        let mut said = String::new();
+        while let Err(error) = self.hub.backend.ready().await {
+            if !wait {
+                return Err(error.into());
+            }
+            let text = format!("waiting: {error}");
+            if text != said {
+                tracing::warn!("{text}");
+                self.manager.waiting(&text);
+                said = text;
+            }
+            readiness.announce()?;
+            sleep(RETRY).await;
         }
-        let status = sd_notify::NotifyState::Status(&text);
-        if all_serve && !ready {
-            ready = true;
-            tell_manager(&[sd_notify::NotifyState::Ready, status]);
-            tracing::info!("ready: {text}");
-        } else {
-            tell_manager(&[status]);
-        }
-        let changed = tokio::select! {
-            changed = board.changed() => changed,
-            changed = condition.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
+        Ok(())
+    }
+
+    /// Serves until a signal or until no listener is left.
+    async fn serve(
+        &mut self,
+        mut signals: Signals,
+        mut hangups: Signal,
+    ) -> Result<(), DaemonError> {
+        let (hub, manager) = (Arc::clone(&self.hub), Arc::clone(&self.manager));
+        let informing = manager.keep_informed(self.supervisor.board(), hub.backend.condition());
+        tokio::pin!(informing);
+        loop {
+            tokio::select! {
+                error = self.supervisor.all_lost() => return Err(error.into()),
+                () = signals.end(&hub) => return Ok(()),
+                () = &mut informing => return Ok(()),
+                _ = hangups.recv() => {}
+            }
+            tokio::select! {
+                () = self.renew() => {}
+                () = signals.end(&hub) => return Ok(()),
+                () = &mut informing => return Ok(()),
+            }
         }
     }
-}
 
-fn tell_manager(what: &[sd_notify::NotifyState<'_>]) {
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(what);
+    /// Reads the configuration anew. Whatever comes of it, the daemon serves.
+    async fn renew(&mut self) {
+        self.manager.reloading();
+        let refused = self.current.renew(&mut self.supervisor).await.err();
+        if let Some(why) = &refused {
+            tracing::error!("the configuration was not read anew, the old one stays: {why}");
+        }
+        self.manager.reloaded(refused.as_deref());
+    }
+
+    /// Lets orders under way finish, for a moment; then everybody who still waits gets a failure.
+    async fn end(&self) {
+        let hub = &self.hub;
+        self.manager.stopping();
+        hub.advance(Phase::Draining);
+        hub.backend.shut_down();
+        if timeout(DRAIN, hub.idle()).await.is_err() {
+            tracing::warn!("orders are still under way; their requesters get a failure");
+        }
+        hub.advance(Phase::Ending);
+        let _ = timeout(END, hub.idle()).await;
+        if timeout(LEAVE, hub.backend.leave()).await.is_err() {
+            tracing::warn!("the cluster's group could not be left in good order");
+        }
+        report(hub);
+    }
 }
 
 /// As many sessions as there are files for, up to the default.

@@ -41,6 +41,25 @@ impl Gate {
         })
     }
 
+    /// The gate that takes this one's place, with other rules. What was heard under a key is remembered as long as
+    /// that key is in use anywhere, and for long after: a request that was served before is not served again. Without
+    /// a key the listener's own memory goes on.
+    #[must_use]
+    pub fn followed_by(&self, policy: Arc<Policy>) -> Arc<Self> {
+        let memory = match (self.policy.key(), policy.key()) {
+            (None, None) => Arc::clone(&self.memory),
+            (_, key) => self.hub.memory_of(key),
+        };
+        Arc::new(Self {
+            hub: Arc::clone(&self.hub),
+            name: self.name.clone(),
+            policy,
+            memory,
+            share: Arc::clone(&self.share),
+            refusals: refusals(),
+        })
+    }
+
     /// The listener's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -37,6 +37,7 @@ pub struct Hub {
     pub backend: Arc<dyn Backend>,
     /// Serial lines that may be connected at one time.
     pub lines: Arc<Semaphore>,
+    /// In the order in which the keys were last put to use.
     memories: Mutex<Vec<(Key, Arc<Mutex<Replay>>)>>,
     places: Mutex<Places>,
     phase: watch::Sender<Phase>,
@@ -51,6 +52,10 @@ fn lines() -> usize {
     let lines = (raise_file_limit(0) / 8).clamp(16, MAX_LINES);
     usize::try_from(lines).unwrap_or(usize::MAX)
 }
+
+/// Keys that no listener has any more whose requests are still remembered: who has a frame of such a key must not be
+/// able to send it again when the key comes back. Those that were in use last are kept.
+const FORMER_KEYS: usize = 16;
 
 /// After so many sessions at once their memory is given back when the last one ends.
 const CROWD: usize = 128;
@@ -128,11 +133,19 @@ impl Hub {
             return Arc::default();
         };
         let mut memories = lock(&self.memories);
-        if let Some((_, memory)) = memories.iter().find(|(known, _)| known.is(key)) {
-            return Arc::clone(memory);
+        let known = memories.iter().position(|(known, _)| known.is(key));
+        let (key, memory) = match known {
+            Some(index) => memories.remove(index),
+            None => (key.clone(), Arc::default()),
+        };
+        // Sessions of before hold theirs as well.
+        let is_unused = |(_, memory): &(Key, Arc<Mutex<Replay>>)| Arc::strong_count(memory) == 1;
+        while memories.iter().filter(|it| is_unused(it)).count() > FORMER_KEYS {
+            if let Some(oldest) = memories.iter().position(is_unused) {
+                memories.remove(oldest);
+            }
         }
-        let memory = Arc::default();
-        memories.push((key.clone(), Arc::clone(&memory)));
+        memories.push((key, Arc::clone(&memory)));
         memory
     }
 

@@ -9,7 +9,9 @@ use fence_doctor::render;
 use fence_virtd::background::{Detached, Readiness, detach, leave_no_core};
 use fence_virtd::cli::{self, DEFAULT_CONFIG, DEFAULT_PID_FILE, Options, Request};
 use fence_virtd::config::{self, Loaded, Wanted, check_answer};
+use fence_virtd::logging::Filter;
 use fence_virtd::pid_file::PidFile;
+use fence_virtd::reload::{Current, Source};
 use fence_virtd::wizard::{self, Machine};
 use fence_virtd::{check, daemon, links, logging, memory};
 
@@ -121,23 +123,18 @@ fn configure(path: &Path) -> ExitCode {
 }
 
 fn start(options: Options) -> ExitCode {
-    let Loaded {
-        mut settings,
-        warnings,
-    } = match config::load(&options.config) {
+    // Before the working directory changes.
+    let source = Source::new(options.clone());
+    let Loaded { settings, warnings } = match source.load() {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error.to_string()),
     };
-    settings.daemon.foreground |= options.foreground;
-    settings.daemon.wait_for_init |= options.wait;
-    settings.daemon.debug = options.debug.unwrap_or(settings.daemon.debug);
     let foreground = settings.daemon.foreground;
-    // Before the working directory changes.
     let pid_path = options
         .pid_file
         .or_else(|| (!foreground).then(|| DEFAULT_PID_FILE.into()))
         .map(|path| std::path::absolute(&path).unwrap_or(path));
-    let readiness = match go_where_wanted(foreground, settings.daemon.debug) {
+    let readiness = match go_where_wanted(foreground, &settings.daemon.debug) {
         Ok(readiness) => readiness,
         Err(code) => return code,
     };
@@ -148,15 +145,15 @@ fn start(options: Options) -> ExitCode {
         Ok(pid_file) => pid_file,
         Err(error) => return fail(&error.to_string()),
     };
-    run(settings, readiness)
+    run(Current::new(source, settings), readiness)
 }
 
 /// Into the background, unless the foreground is wanted, with the log that belongs there. The error
 /// is the code to exit with.
-fn go_where_wanted(foreground: bool, debug: u8) -> Result<Readiness, ExitCode> {
+fn go_where_wanted(foreground: bool, filter: &Filter) -> Result<Readiness, ExitCode> {
     let no_log = |error| fail(&format!("cannot start logging: {error}"));
     if foreground {
-        logging::to_stderr(debug).map_err(no_log)?;
+        logging::to_stderr(filter).map_err(no_log)?;
         return Ok(Readiness::foreground());
     }
     let readiness = match detach() {
@@ -164,14 +161,14 @@ fn go_where_wanted(foreground: bool, debug: u8) -> Result<Readiness, ExitCode> {
         Ok(Detached::Parent(code)) => return Err(ExitCode::from(code)),
         Err(error) => return Err(fail(&format!("cannot go into the background: {error}"))),
     };
-    if logging::to_syslog(debug).is_err() {
+    if logging::to_syslog(filter).is_err() {
         // Seen at least until the start is over.
-        logging::to_stderr(debug).map_err(no_log)?;
+        logging::to_stderr(filter).map_err(no_log)?;
     }
     Ok(readiness)
 }
 
-fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {
+fn run(current: Current, readiness: Readiness) -> ExitCode {
     // One thread runs the event loop. While it asks libvirt something, another one takes over.
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -185,7 +182,7 @@ fn run(settings: config::Settings, readiness: Readiness) -> ExitCode {
         Err(error) => return fail(&format!("cannot start the event loop: {error}")),
     };
     // On a task, so that the listener runs on the event loop's thread and not on this one.
-    let daemon = runtime.spawn(daemon::run(settings, readiness));
+    let daemon = runtime.spawn(daemon::run(current, readiness));
     let result = runtime.block_on(daemon);
     // Calls to libvirt that hang are not waited for.
     runtime.shutdown_background();

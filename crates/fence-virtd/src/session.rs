@@ -248,13 +248,13 @@ impl<S: Stream> Driver<S> {
         self.gate.turn_away(reason, &self.peer);
     }
 
-    /// One line per order: who, what, which answer, how long.
+    /// One line per order: who, what, which answer, what it rests on, how long.
     fn log_outcome(&self, reply: Option<u8>, reason: Option<Reason>) {
         if let Some(reason) = reason {
             self.note(reason);
         }
         let listener = self.gate.name();
-        let Some(Executing { what, .. }) = &self.order else {
+        let Some(Executing { what, cancel, .. }) = &self.order else {
             if !self.gate.may_log_refusal() {
                 return;
             }
@@ -270,12 +270,12 @@ impl<S: Stream> Driver<S> {
             seqno,
             guest,
         } = what;
-        let guest = guest.as_deref();
+        let (guest, proof) = (guest.as_deref(), cancel.proof());
         let refused = reason.is_some() || reply == Reply::PermissionDenied.name();
         // What was done is always told.
         let done = action.changes_state() && reply == Reply::Success.name();
         if done || (refused || action.changes_state()) && self.gate.may_log_refusal() {
-            tracing::info!(listener, %peer, guest, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
+            tracing::info!(listener, %peer, guest, %action, domain, seqno, reply, reason, proof, elapsed_ms, "answered");
         } else {
             tracing::debug!(listener, %peer, guest, %action, domain, seqno, reply, elapsed_ms, "answered");
         }

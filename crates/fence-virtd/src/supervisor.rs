@@ -5,31 +5,30 @@
 //! has served for [`GIVE_UP`] is the daemon of no use: it ends with a failure, so that the service
 //! manager starts it anew. One that may wait does not give up.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fence_proto::HashAlgorithm;
-use fence_proto::fencing::Backoff;
 use fence_proto::host::{MissingKey, Policy, Timing};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::config;
+use crate::door::Door;
 use crate::gate::Gate;
-use crate::hub::{Hub, Phase};
+use crate::hub::Hub;
 use crate::listener::{Listener, ListenerError};
+use crate::post::Post;
 
-/// Pauses between tries to make a listener that is missing or lost.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-
-/// A listener that has served for so long is not one that fails again and again.
-const STEADY: Duration = Duration::from_secs(10);
+pub use crate::board::Board;
 
 /// How long the daemon goes on without any listener, if it does not wait for them.
 pub const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// How long a listener may take to give its sockets back.
+const END: Duration = Duration::from_secs(1);
 
 /// Why the listeners cannot be started or go on.
 #[derive(Debug, thiserror::Error)]
@@ -43,59 +42,16 @@ pub enum SupervisorError {
         error: MissingKey,
     },
     /// A listener did not come up.
-    #[error("listener {name}: {error}")]
+    #[error("listener {name}: {reason}")]
     Listener {
         /// Which.
         name: String,
         /// Why.
-        error: ListenerError,
+        reason: String,
     },
     /// None is left.
     #[error("no listener serves: {0}")]
     AllLost(String),
-}
-
-/// What a listener does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Serving,
-    /// It is missing, for this reason.
-    Down(String),
-}
-
-/// What all listeners do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Board(BTreeMap<String, State>);
-
-impl Board {
-    /// Whether every listener serves.
-    #[must_use]
-    pub fn all_serve(&self) -> bool {
-        self.0.values().all(|state| *state == State::Serving)
-    }
-
-    /// Whether at least one does.
-    #[must_use]
-    pub fn any_serves(&self) -> bool {
-        self.0.values().any(|state| *state == State::Serving)
-    }
-}
-
-/// In one line, for people: who serves, who does not and why.
-impl fmt::Display for Board {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let serving = self.0.iter().filter(|(_, state)| **state == State::Serving);
-        let serving: Vec<_> = serving.map(|(name, _)| name.as_str()).collect();
-        let down = self.0.iter().filter_map(|(name, state)| match state {
-            State::Serving => None,
-            State::Down(why) => Some(format!("waiting for {name}: {why}")),
-        });
-        let mut parts: Vec<_> = down.collect();
-        if !serving.is_empty() {
-            parts.insert(0, format!("serving {}", serving.join(", ")));
-        }
-        f.write_str(&parts.join("; "))
-    }
 }
 
 /// The listeners of a running daemon.
@@ -106,7 +62,35 @@ pub struct Supervisor {
     wait: bool,
     give_up: Duration,
     board: watch::Sender<Board>,
-    tasks: BTreeMap<String, JoinHandle<()>>,
+    kept: BTreeMap<String, Kept>,
+}
+
+/// A listener that is kept serving.
+#[derive(Debug)]
+struct Kept {
+    settings: config::Listener,
+    door: Door,
+    task: JoinHandle<()>,
+}
+
+/// A listener that has come up, or not, and is not kept yet.
+struct Candidate {
+    settings: config::Listener,
+    post: Post,
+    bound: Result<Listener, ListenerError>,
+}
+
+/// What a new configuration has changed, for the log; empty if nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed(Vec<String>);
+
+impl std::fmt::Display for Changed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("no listener changed"),
+            changes => f.write_str(&changes.join(", ")),
+        }
+    }
 }
 
 impl Supervisor {
@@ -118,7 +102,7 @@ impl Supervisor {
             wait,
             give_up: GIVE_UP,
             board: watch::Sender::new(Board::default()),
-            tasks: BTreeMap::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -130,53 +114,182 @@ impl Supervisor {
     pub async fn start(&mut self, listeners: &[config::Listener]) -> Result<(), SupervisorError> {
         let mut binding = JoinSet::new();
         for listener in listeners {
-            if self.tasks.contains_key(&listener.name) {
-                continue;
+            if !self.kept.contains_key(&listener.name) {
+                binding.spawn(bind(listener.clone(), self.post(listener, None)?));
             }
-            let post = Post {
-                gate: self.gate(listener)?,
-                settings: listener.settings.clone(),
-                board: self.board.clone(),
-            };
-            binding.spawn(async move {
-                let bound = post.bind().await;
-                (post, bound)
-            });
         }
         let mut ready = Vec::new();
         // None of these tasks is aborted or panics while they are awaited.
-        while let Some(Ok((post, bound))) = binding.join_next().await {
-            match bound {
-                Err(error) if !(self.wait && error.may_pass()) => {
-                    let name = post.gate.name().to_owned();
-                    return Err(SupervisorError::Listener { name, error });
-                }
-                bound if self.wait => self.keep(post, bound),
-                bound => ready.push((post, bound)),
+        while let Some(Ok(candidate)) = binding.join_next().await {
+            match &candidate.bound {
+                Err(error) if !(self.wait && error.may_pass()) => return Err(candidate.failure()),
+                _ if self.wait => self.keep(candidate),
+                _ => ready.push(candidate),
             }
         }
-        for (post, bound) in ready {
-            self.keep(post, bound);
+        for candidate in ready {
+            self.keep(candidate);
         }
         Ok(())
     }
 
-    fn keep(&mut self, post: Post, bound: Result<Listener, ListenerError>) {
-        let name = post.gate.name().to_owned();
-        post.enter(&bound);
-        self.tasks.insert(name, tokio::spawn(post.keep(bound)));
+    /// Has these listeners, and only these, serve from now on. One that listens where it did before goes on without a
+    /// gap, under its new rules for whoever comes from now on. What is new or listens elsewhere must come up, else
+    /// everything stays as it was. One that is not wanted any more ends; its sessions go on.
+    ///
+    /// # Errors
+    /// [`SupervisorError`] for the first that cannot be had.
+    pub async fn change(
+        &mut self,
+        listeners: &[config::Listener],
+    ) -> Result<Changed, SupervisorError> {
+        let (mut rules, mut posts) = (Vec::new(), Vec::new());
+        for listener in listeners {
+            let known = self.kept.get(&listener.name);
+            match known.filter(|kept| listens_there(&kept.settings, listener)) {
+                Some(kept) if kept.settings.has_rules_of(listener) => {}
+                Some(kept) => {
+                    let gate = kept.door.gate().followed_by(policy(listener)?);
+                    rules.push((listener.clone(), gate));
+                }
+                None => posts.push((listener.clone(), self.post(listener, known)?)),
+            }
+        }
+        let stays = |kept: &Kept| listeners.iter().any(|it| listens_there(&kept.settings, it));
+        let leaving = self.kept.values().filter(|kept| !stays(kept));
+        let leaving: BTreeSet<_> = leaving.map(|kept| kept.settings.name.clone()).collect();
+        let candidates = self.take_places(posts, &leaving).await?;
+        let mut changed = Changed::default();
+        for (listener, gate) in rules {
+            changed.0.push(format!("{}: other rules", listener.name));
+            self.rule(listener, gate);
+        }
+        for name in leaving {
+            self.stop(&name).await;
+            if !listeners.iter().any(|it| it.name == name) {
+                changed.0.push(format!("{name}: ended"));
+            }
+        }
+        for candidate in candidates {
+            changed
+                .0
+                .push(format!("{}: listens anew", candidate.settings.name));
+            self.keep(candidate);
+        }
+        Ok(changed)
     }
 
-    /// Ends a listener and gives its sockets back. Its sessions go on.
-    pub async fn stop(&mut self, name: &str) {
-        if let Some(task) = self.tasks.remove(name) {
-            task.abort();
-            // An error says that it was aborted.
-            let _ = task.await;
+    /// Makes the sockets of all these listeners or, if one can't be had, none. Where one that is leaving has
+    /// the place it gives way, and has it back if that was in vain.
+    async fn take_places(
+        &mut self,
+        posts: Vec<(config::Listener, Post)>,
+        leaving: &BTreeSet<String>,
+    ) -> Result<Vec<Candidate>, SupervisorError> {
+        let (mut ready, mut blocked) = (Vec::new(), Vec::new());
+        for (settings, post) in posts {
+            let in_the_way = self.in_the_way(&settings, leaving);
+            if in_the_way.is_empty() {
+                let candidate = bind(settings, post).await;
+                if candidate.bound.is_err() {
+                    return Err(candidate.failure());
+                }
+                ready.push(candidate);
+            } else {
+                blocked.push((settings, post, in_the_way));
+            }
         }
+        let mut gone = Vec::new();
+        for (settings, post, in_the_way) in blocked {
+            for name in in_the_way {
+                gone.extend(self.stop(&name).await);
+            }
+            let candidate = bind(settings, post).await;
+            if candidate.bound.is_err() {
+                let failure = candidate.failure();
+                drop((candidate, ready));
+                self.restore(gone).await;
+                return Err(failure);
+            }
+            ready.push(candidate);
+        }
+        Ok(ready)
+    }
+
+    /// Who of those that are leaving has the place of this listener.
+    fn in_the_way(&self, settings: &config::Listener, leaving: &BTreeSet<String>) -> Vec<String> {
+        let here = |name: &&String| {
+            self.kept
+                .get(*name)
+                .is_some_and(|kept| kept.settings.settings.excludes(&settings.settings))
+        };
+        leaving.iter().filter(here).cloned().collect()
+    }
+
+    async fn restore(&mut self, gone: Vec<(config::Listener, Arc<Gate>)>) {
+        for (settings, gate) in gone {
+            let post = Post {
+                door: Door::new(gate),
+                settings: settings.settings.clone(),
+                board: self.board.clone(),
+            };
+            // One that can't be had now is tried again and again.
+            self.keep(bind(settings, post).await);
+        }
+    }
+
+    /// Other rules for a listener that stays where it is.
+    fn rule(&mut self, listener: config::Listener, gate: Arc<Gate>) {
+        let vsock = matches!(listener.settings, config::ListenerSettings::Vsock(_));
+        if vsock && listener.access.names_guests() {
+            self.hub.backend.expect_guests();
+        }
+        if let Some(kept) = self.kept.get_mut(&listener.name) {
+            kept.door.change(gate);
+            kept.settings = listener;
+        }
+    }
+
+    fn keep(&mut self, candidate: Candidate) {
+        let Candidate {
+            settings,
+            post,
+            bound,
+        } = candidate;
+        post.enter(&bound);
+        let kept = Kept {
+            door: post.door.clone(),
+            task: tokio::spawn(post.keep(bound)),
+            settings,
+        };
+        self.kept.insert(kept.settings.name.clone(), kept);
+    }
+
+    /// Ends a listener and gives its sockets back: what it was and the gate that it had, if it was there. Its
+    /// sessions go on.
+    pub async fn stop(&mut self, name: &str) -> Option<(config::Listener, Arc<Gate>)> {
+        let kept = self.kept.remove(name);
+        let stopped = match kept {
+            Some(mut kept) => {
+                kept.door.close();
+                if timeout(END, &mut kept.task).await.is_err() {
+                    kept.task.abort();
+                    // An error says that it was aborted.
+                    let _ = kept.task.await;
+                }
+                Some((kept.settings, kept.door.gate()))
+            }
+            None => None,
+        };
         self.board.send_modify(|board| {
             board.0.remove(name);
         });
+        stopped
+    }
+
+    /// From now on listeners that are missing or lost are waited for, or not.
+    pub const fn may_wait(&mut self, wait: bool) {
+        self.wait = wait;
     }
 
     /// Follows what the listeners do.
@@ -198,194 +311,75 @@ impl Supervisor {
         }
     }
 
-    fn gate(&self, listener: &config::Listener) -> Result<Arc<Gate>, SupervisorError> {
-        let none = HashAlgorithm::None;
-        let (key, hashes) = match listener.settings.authentication() {
-            Some(own) => (own.key.clone(), (own.hash, own.auth)),
-            // The line that a request comes on is what tells who asks.
-            None => (None, (none, none)),
+    /// What is to keep a listener; the one of the same name that is there already leaves it its memory.
+    fn post(
+        &self,
+        listener: &config::Listener,
+        before: Option<&Kept>,
+    ) -> Result<Post, SupervisorError> {
+        let policy = policy(listener)?;
+        let gate = match before {
+            Some(kept) => kept.door.gate().followed_by(policy),
+            None => Gate::new(&self.hub, &listener.name, policy),
         };
-        let access = Arc::new(listener.access.clone());
-        let policy = Policy::new(key, hashes, access, Timing::default());
-        let policy = policy.map_err(|error| SupervisorError::Key {
-            name: listener.name.clone(),
-            error,
-        })?;
-        Ok(Gate::new(&self.hub, &listener.name, Arc::new(policy)))
+        Ok(Post {
+            door: Door::new(gate),
+            settings: listener.settings.clone(),
+            board: self.board.clone(),
+        })
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        for task in self.tasks.values() {
-            task.abort();
+        for kept in self.kept.values() {
+            kept.task.abort();
         }
     }
 }
 
-/// What keeps one listener serving.
-struct Post {
-    gate: Arc<Gate>,
-    settings: config::ListenerSettings,
-    board: watch::Sender<Board>,
-}
-
-impl Post {
-    async fn bind(&self) -> Result<Listener, ListenerError> {
-        Listener::bind(&self.settings, Arc::clone(&self.gate)).await
-    }
-
-    /// Serves whenever it can, until the daemon drains.
-    async fn keep(self, mut bound: Result<Listener, ListenerError>) {
-        let mut phase = self.gate.hub.phase();
-        let mut pauses = Backoff::new(RETRY.0, RETRY.1);
-        let mut said = String::new();
-        loop {
-            let error = match bound {
-                Ok(listener) => {
-                    let began = Instant::now();
-                    let Err(error) = listener.serve().await else {
-                        return;
-                    };
-                    if began.elapsed() >= STEADY {
-                        pauses = Backoff::new(RETRY.0, RETRY.1);
-                        said.clear();
-                    }
-                    error
-                }
-                Err(error) => error,
-            };
-            let text = error.to_string();
-            if text != said {
-                tracing::warn!(listener = self.gate.name(), "waiting: {text}");
-                said = text;
-            }
-            self.enter(&Err(error));
-            tokio::select! {
-                _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
-                () = sleep(pauses.pause()) => {}
-            }
-            bound = Listener::bind_late(&self.settings, Arc::clone(&self.gate)).await;
-            self.enter(&bound);
+impl Candidate {
+    /// Why it did not come up.
+    fn failure(&self) -> SupervisorError {
+        let name = self.settings.name.clone();
+        let reason = self.bound.as_ref().err().map(ToString::to_string);
+        SupervisorError::Listener {
+            name,
+            reason: reason.unwrap_or_default(),
         }
     }
+}
 
-    fn enter(&self, bound: &Result<Listener, ListenerError>) {
-        let state = match bound {
-            Ok(_) => State::Serving,
-            Err(error) => State::Down(error.to_string()),
-        };
-        self.board.send_if_modified(|board| {
-            let known = board.0.get(self.gate.name());
-            let changed = known != Some(&state);
-            if changed {
-                board.0.insert(self.gate.name().to_owned(), state);
-            }
-            changed
-        });
+async fn bind(settings: config::Listener, post: Post) -> Candidate {
+    let bound = post.bind().await;
+    Candidate {
+        settings,
+        post,
+        bound,
     }
+}
+
+/// Whether it is the same listener in the same place.
+fn listens_there(one: &config::Listener, other: &config::Listener) -> bool {
+    one.name == other.name && one.settings.is_where(&other.settings)
+}
+
+fn policy(listener: &config::Listener) -> Result<Arc<Policy>, SupervisorError> {
+    let none = HashAlgorithm::None;
+    let (key, hashes) = match listener.settings.authentication() {
+        Some(own) => (own.key.clone(), (own.hash, own.auth)),
+        // The line that a request comes on is what tells who asks.
+        None => (None, (none, none)),
+    };
+    let access = Arc::new(listener.access.clone());
+    let policy = Policy::new(key, hashes, access, Timing::default());
+    let policy = policy.map_err(|error| SupervisorError::Key {
+        name: listener.name.clone(),
+        error,
+    })?;
+    Ok(Arc::new(policy))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{SocketAddr, TcpListener, TcpStream};
-
-    use fence_proto::Access;
-    use fence_proto::host::Limits;
-
-    use super::*;
-    use crate::backend;
-    use crate::clock::Clock;
-    use crate::config::{
-        Authentication, BackendSettings, LibvirtSettings, ListenerSettings, TcpSettings,
-    };
-
-    fn hub() -> Arc<Hub> {
-        let clock = Clock::start();
-        let uris = vec!["test:///default".to_owned()];
-        let settings = BackendSettings::Libvirt(LibvirtSettings { uris });
-        let backend = backend::open(&settings, clock).unwrap();
-        Hub::new(clock, backend, Limits::default())
-    }
-
-    fn tcp(name: &str, address: SocketAddr) -> config::Listener {
-        let none = HashAlgorithm::None;
-        config::Listener {
-            name: name.to_owned(),
-            settings: ListenerSettings::Tcp(TcpSettings {
-                authentication: Authentication {
-                    key: None,
-                    hash: none,
-                    auth: none,
-                },
-                address,
-            }),
-            access: Access::unrestricted(),
-        }
-    }
-
-    fn free_address() -> SocketAddr {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap()
-    }
-
-    /// A supervisor with a listener whose socket is lost at once.
-    async fn with_lost(name: &str, address: SocketAddr) -> Supervisor {
-        let mut supervisor = Supervisor::new(&hub(), false);
-        let settings = tcp(name, address);
-        let post = Post {
-            gate: supervisor.gate(&settings).unwrap(),
-            settings: settings.settings,
-            board: supervisor.board.clone(),
-        };
-        let bound = post.bind().await;
-        let Ok(Listener::Tcp(tcp)) = &bound else {
-            panic!("{bound:?}");
-        };
-        tcp.lose();
-        post.enter(&bound);
-        let task = tokio::spawn(post.keep(bound));
-        supervisor.tasks.insert(name.to_owned(), task);
-        supervisor
-    }
-
-    #[tokio::test]
-    async fn listener_that_is_lost_is_made_again_and_the_others_never_stopped() {
-        let (lost, other) = (free_address(), free_address());
-        let mut supervisor = with_lost("lost", lost).await;
-        supervisor.start(&[tcp("other", other)]).await.unwrap();
-        let mut board = supervisor.board();
-        let down = board.wait_for(|board| !board.all_serve()).await.unwrap();
-        let text = down.to_string();
-        drop(down);
-        assert!(
-            text.starts_with("serving other; waiting for lost: the TCP"),
-            "{text}"
-        );
-        TcpStream::connect(other).unwrap();
-        board.wait_for(Board::all_serve).await.unwrap();
-        TcpStream::connect(lost).unwrap();
-    }
-
-    #[tokio::test]
-    async fn daemon_gives_up_only_when_no_listener_is_left() {
-        let (lost, other) = (free_address(), free_address());
-        let mut supervisor = with_lost("lost", lost).await;
-        supervisor.give_up = Duration::from_millis(300);
-        supervisor.start(&[tcp("other", other)]).await.unwrap();
-        let mut board = supervisor.board();
-        let _ = board.wait_for(|board| !board.all_serve()).await.unwrap();
-        // Somebody else has the port now.
-        let taken = TcpListener::bind(lost);
-        let patience = Duration::from_secs(1);
-        assert!(timeout(patience, supervisor.all_lost()).await.is_err());
-        supervisor.stop("other").await;
-        if taken.is_ok() {
-            let error = supervisor.all_lost().await.to_string();
-            assert!(
-                error.starts_with("no listener serves: waiting for lost"),
-                "{error}"
-            );
-        }
-    }
-}
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 //! host's hypervisors ([`crate::libvirt::jobs`]), by whoever can prove that a host was fenced
 //! ([`crate::proof`]). docs/cluster.md has the rules.
 
+mod condition;
 mod inventory;
 mod owner;
 mod shutdown;
@@ -23,11 +24,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::owner::Owner;
 use crate::backend::{
-    Answering, Backend, BackendError, CancelFlag, Identifying, Leaving, Starting,
+    Answering, Backend, BackendError, CancelFlag, Examining, Identifying, Leaving, Starting,
 };
 use crate::clock::Clock;
 use crate::config::CpgSettings;
-use crate::corosync::Corosync;
+use crate::corosync::{Calls, Corosync};
 use crate::libvirt::LibvirtBackend;
 use crate::libvirt::jobs::Jobs;
 use crate::proof::Prover;
@@ -39,6 +40,9 @@ const MAX_COMMANDS: usize = 1024;
 /// The answer is given so long before it is due, whatever the core does.
 const MARGIN: Duration = Duration::from_millis(50);
 
+/// How long the owner may take to say that it is there: it never waits for anything.
+const PING_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long `ready` waits for the group to be joined: it takes a tenth of a second where corosync runs.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -46,6 +50,7 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 pub struct CpgBackend {
     libvirt: LibvirtBackend,
     commands: mpsc::Sender<Command>,
+    calls: Calls,
     obstacle: watch::Receiver<Option<String>>,
     facts: Arc<Facts>,
     tickets: AtomicU64,
@@ -68,8 +73,10 @@ enum Command {
     Request {
         ticket: Ticket,
         request: Request,
-        reply: oneshot::Sender<Answer>,
+        reply: oneshot::Sender<(Answer, Option<String>)>,
     },
+    /// Say that you are there.
+    Ping(oneshot::Sender<()>),
     /// Nobody waits for it any more.
     Abandoned(Ticket),
     /// Leave the group, and say when that is done.
@@ -87,7 +94,7 @@ impl CpgBackend {
     /// If the system has no thread or descriptor for it.
     pub fn start(settings: CpgSettings, libvirt: LibvirtBackend, clock: Clock) -> io::Result<Self> {
         let corosync = Corosync::start(&settings.group)?;
-        let obstacle = corosync.obstacle();
+        let (obstacle, calls) = (corosync.obstacle(), corosync.calls());
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let facts = Arc::new(Facts::default());
         let prover = Prover::new(settings.fence_proof.as_ref());
@@ -102,6 +109,7 @@ impl CpgBackend {
         Ok(Self {
             libvirt,
             commands,
+            calls,
             obstacle,
             facts,
             tickets: AtomicU64::new(1),
@@ -146,7 +154,7 @@ impl CpgBackend {
         }
         let due = Instant::from_std(self.clock.instant(order.answer_by()));
         let due = due.checked_sub(MARGIN).unwrap_or(due);
-        let commands = self.commands.clone();
+        let (commands, order) = (self.commands.clone(), cancelled.clone());
         // On a task of its own: that nobody waits any more must be told, whoever polls.
         let waiting = tokio::spawn(async move {
             let mut answer = answer;
@@ -158,10 +166,14 @@ impl CpgBackend {
                 let _ = commands.send(Command::Abandoned(ticket)).await;
                 (&mut answer).await.ok()
             };
-            tokio::select! {
-                answer = told => answer,
-                () = sleep_until(due) => None,
+            let (answer, why) = tokio::select! {
+                answer = told => answer?,
+                () = sleep_until(due) => return None,
+            };
+            if let Some(why) = why {
+                order.prove(&why);
             }
+            Some(answer)
         });
         Ok(Box::pin(async move {
             let answer = waiting.await.ok().flatten();
@@ -203,6 +215,21 @@ impl Backend for CpgBackend {
 
     fn condition(&self) -> Option<watch::Receiver<String>> {
         Some(self.facts.condition.subscribe())
+    }
+
+    fn wedged(&self) -> Examining<'_> {
+        Box::pin(async {
+            if let Some(wedged) = self.calls.wedged().await {
+                return Some(wedged);
+            }
+            let (sender, answer) = oneshot::channel();
+            let asked = async {
+                self.commands.send(Command::Ping(sender)).await.ok()?;
+                answer.await.ok()
+            };
+            let silent = !matches!(timeout(PING_WITHIN, asked).await, Ok(Some(())));
+            silent.then(|| "the task that holds the cluster's state does not answer".to_owned())
+        })
     }
 
     fn shut_down(&self) {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
+use super::condition::Condition;
 use super::inventory::{Inventory, News};
 use super::{Command, Facts};
 use crate::clock::Clock;
@@ -48,7 +49,7 @@ enum Brought {
 
 /// An order whose answer is due.
 struct Waiting {
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<(Answer, Option<String>)>,
     action: Action,
     domain: DomainRef,
 }
@@ -80,8 +81,7 @@ pub(super) struct Owner {
     reported: Instant,
     /// Configured hosts that corosync does not know, as last said.
     unknown_hosts: BTreeSet<String>,
-    members: usize,
-    quorate: bool,
+    condition: Condition,
     /// Writes down who is in the group.
     teller: Teller,
     outputs: Vec<Output>,
@@ -122,8 +122,7 @@ impl Owner {
             notes: Allowance::new(),
             reported: Instant::now(),
             unknown_hosts: BTreeSet::new(),
-            members: 0,
-            quorate: false,
+            condition: Condition::default(),
             outputs: Vec::new(),
         }
     }
@@ -211,11 +210,11 @@ impl Owner {
             Happening::Disconnected(_) => {
                 self.connected = false;
                 self.look_ahead = None;
-                self.members = 0;
+                self.condition.members = 0;
                 self.feed(Event::Disconnected);
             }
             Happening::Membership { members, left } => {
-                self.members = members.len();
+                self.condition.members = members.len();
                 for (member, why) in &left {
                     info!(%member, ?why, "left the cluster's group");
                 }
@@ -226,7 +225,7 @@ impl Owner {
                 bytes: &bytes,
             }),
             Happening::Quorum(quorate) => {
-                self.quorate = quorate;
+                self.condition.quorate = quorate;
                 self.feed(Event::Quorum(quorate));
             }
             Happening::Nodes(nodes) => self.feed(Event::Nodes(nodes)),
@@ -310,6 +309,8 @@ impl Owner {
     }
 
     fn heard(&mut self, news: News) {
+        self.condition.count(&news);
+        self.tell_condition();
         match news {
             News::Inventory(domains) => {
                 debug!(domains = domains.len(), "this host's domains are known");
@@ -346,11 +347,20 @@ impl Owner {
                 reply,
             } => self.request(ticket, request, reply),
             Command::Abandoned(ticket) => self.feed(Event::Abandoned(ticket)),
+            Command::Ping(answer) => {
+                // Who has given up waiting asks again.
+                let _ = answer.send(());
+            }
             Command::Leave { .. } => {}
         }
     }
 
-    fn request(&mut self, ticket: Ticket, request: Request, reply: oneshot::Sender<Answer>) {
+    fn request(
+        &mut self,
+        ticket: Ticket,
+        request: Request,
+        reply: oneshot::Sender<(Answer, Option<String>)>,
+    ) {
         let waiting = Waiting {
             reply,
             action: request.action,
@@ -402,16 +412,26 @@ impl Owner {
         let Some(waiting) = self.waiting.remove(&ticket) else {
             return;
         };
-        if let Some(why) = why {
-            let (action, domain) = (waiting.action, &waiting.domain);
-            if matches!(&answer, Answer::Reply(fence_proto::Reply::Success)) {
+        let (action, domain) = (waiting.action, &waiting.domain);
+        let success = matches!(&answer, Answer::Reply(fence_proto::Reply::Success));
+        if let Some(why) = &why {
+            // Of a deed the session says why, in the line that it logs of it.
+            if action.changes_state() {
+                debug!(%action, ?domain, ?answer, "{why}");
+            } else if success {
                 info!(%action, ?domain, "{why}");
             } else {
                 warn!(%action, ?domain, ?answer, "{why}");
             }
         }
-        // The requester may be gone.
-        let _ = waiting.reply.send(answer);
+        let why = why.or_else(|| {
+            let proven = success && action.changes_state();
+            proven.then(|| "by the word of every host that had it".to_owned())
+        });
+        if let Err((answer, why)) = waiting.reply.send((answer, why)) {
+            // It came too late for the requester.
+            info!(%action, ?domain, ?answer, why, "answered nobody");
+        }
     }
 
     fn note(&mut self, level: Level, text: &str) {
@@ -430,22 +450,14 @@ impl Owner {
 
     /// Who is there: for the log, the counters and the service manager.
     fn tell_condition(&mut self) {
-        let quorum = if self.quorate { "quorum" } else { "no quorum" };
-        let condition = match (self.connected, self.members) {
-            (false, _) => "cluster not joined".to_owned(),
-            // Nothing is known yet.
-            (true, 0) => return,
-            (true, 1) => format!("cluster of 1 member, {quorum}"),
-            (true, members) => format!("cluster of {members} members, {quorum}"),
+        let Some(words) = self.condition.in_words(self.connected) else {
+            return;
         };
-        let changed = self.facts.condition.send_if_modified(|told| {
-            let changed = *told != condition;
-            condition.clone_into(told);
+        self.facts.condition.send_if_modified(|told| {
+            let changed = *told != words;
+            *told = words;
             changed
         });
-        if changed {
-            info!("{condition}");
-        }
     }
 
     fn report(&mut self) {

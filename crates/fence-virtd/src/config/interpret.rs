@@ -14,7 +14,7 @@ use super::schema::{BACKENDS, FENCE_VIRTD, LISTENERS, ROOT};
 use super::selection::Selection;
 use super::settings::{DaemonSettings, Listener, ListenerSettings, Settings};
 use super::tree::{Position, Tree};
-use super::values::{boolean, number};
+use super::values::{boolean, filter};
 use super::view::{Note, View};
 
 /// Reads a key file; [`super::key_file::read`], or something that touches no files.
@@ -114,13 +114,11 @@ fn daemon_settings(daemon: &View<'_>, notes: &mut Vec<Note>) -> Result<DaemonSet
         let message = "'module_path' means nothing here: listeners and backends are built in";
         notes.push(Note::at(path.position, message));
     }
-    let debug = daemon
-        .value("debug")
-        .map_or(Ok(0), |value| number(value, 0, 99))?;
+    let debug = daemon.value("debug").map(filter).transpose()?;
     Ok(DaemonSettings {
         foreground: flag("foreground")?.unwrap_or(false),
         wait_for_init: flag("wait_for_init")?.or(older).unwrap_or(false),
-        debug: u8::try_from(debug).unwrap_or(99),
+        debug: debug.unwrap_or_default(),
         module_path: module_path.map(|path| path.text.clone()),
     })
 }

@@ -60,7 +60,7 @@ fn view<'t>(candidate: &Candidate<'t>, notes: &mut Vec<Note>) -> Result<View<'t>
 }
 
 /// Whether two listeners would hear the same requests, or keep each other from listening.
-fn collide(one: &ListenerSettings, other: &ListenerSettings) -> bool {
+pub(super) fn collide(one: &ListenerSettings, other: &ListenerSettings) -> bool {
     use ListenerSettings::{Multicast, Serial, Tcp, Vsock};
     match (one, other) {
         (Multicast(one), Multicast(other)) => {

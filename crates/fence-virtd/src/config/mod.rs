@@ -156,7 +156,15 @@ impl Form {
 /// # Errors
 /// [`ConfigError`] says what is wrong, and where.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    load_with(path, &key_file::read)
+    load_from(Path::new(""), path)
+}
+
+/// As [`load`], with relative names of files taken for what they are in `directory`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(directory: &Path, path: &Path) -> Result<Loaded, ConfigError> {
+    load_with(directory, path, &|key| key_file::read(&directory.join(key)))
 }
 
 /// The listeners that a configuration file chooses, each in one line for people. Reads no key files.
@@ -168,7 +176,7 @@ pub fn listeners(path: &Path) -> Result<Vec<String>, ConfigError> {
         let no_key = || KeyFileError::Empty(path.to_owned());
         Key::from_bytes(&[0; KEY_MAX]).map_err(|_| no_key())
     };
-    let listeners = load_with(path, &any_key)?.settings.listeners;
+    let listeners = load_with(Path::new(""), path, &any_key)?.settings.listeners;
     let line = |listener: Listener| format!("{} ({})", listener.name, listener.settings);
     Ok(listeners.into_iter().map(line).collect())
 }
@@ -189,7 +197,7 @@ pub struct Surveyed {
 /// As [`load`], but for keys.
 pub fn survey(path: &Path) -> Result<Surveyed, ConfigError> {
     let keys = RefCell::new(Vec::new());
-    let loaded = load_with(path, &|file| {
+    let loaded = load_with(Path::new(""), path, &|file| {
         let key = key_file::read(file);
         let usable = match &key {
             Ok(key) => Ok(key.clone()),
@@ -207,8 +215,12 @@ pub fn survey(path: &Path) -> Result<Surveyed, ConfigError> {
     Ok(Surveyed { loaded, keys })
 }
 
-fn load_with(path: &Path, read_key: KeyReader<'_>) -> Result<Loaded, ConfigError> {
-    let bytes = read(path).map_err(|source| ConfigError::Read {
+fn load_with(
+    directory: &Path,
+    path: &Path,
+    read_key: KeyReader<'_>,
+) -> Result<Loaded, ConfigError> {
+    let bytes = read(&directory.join(path)).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
     })?;

@@ -8,6 +8,9 @@ use std::time::Duration;
 pub use fence_cluster::seam::{NameMode, UnknownDomain};
 use fence_proto::{Access, HashAlgorithm, Key};
 
+use super::listeners::collide;
+use crate::logging::Filter;
+
 /// The key file when none is given.
 pub const DEFAULT_KEY_FILE: &str = "/etc/cluster/fence_xvm.key";
 
@@ -45,6 +48,22 @@ pub struct Listener {
     pub access: Access,
 }
 
+impl Listener {
+    /// Whether it has the same key, hashes and groups.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        let pair = (
+            self.settings.authentication(),
+            other.settings.authentication(),
+        );
+        let same_keys = match pair {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same_keys && self.access == other.access
+    }
+}
+
 /// Section `fence_virtd`, apart from `listener` and `backend`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DaemonSettings {
@@ -52,8 +71,8 @@ pub struct DaemonSettings {
     pub foreground: bool,
     /// Wait for what is not there yet at the start instead of giving up.
     pub wait_for_init: bool,
-    /// Verbosity, 0 to 99.
-    pub debug: u8,
+    /// What is logged.
+    pub debug: Filter,
     /// Where the original looks for plugins. There are none here; a warning says so.
     pub module_path: Option<String>,
 }
@@ -81,6 +100,37 @@ impl ListenerSettings {
             Self::Vsock(vsock) => Some(&vsock.authentication),
             Self::Serial(_) => None,
         }
+    }
+}
+
+impl ListenerSettings {
+    /// Whether it listens in the same place and in the same way, whatever its keys and hashes are.
+    #[must_use]
+    pub fn is_where(&self, other: &Self) -> bool {
+        use ListenerSettings::{Multicast, Serial, Tcp, Vsock};
+        match (self, other) {
+            (Multicast(one), Multicast(other)) => {
+                let place = (one.address, one.port, &one.interface, one.answer_unknown);
+                place
+                    == (
+                        other.address,
+                        other.port,
+                        &other.interface,
+                        other.answer_unknown,
+                    )
+            }
+            (Tcp(one), Tcp(other)) => one.address == other.address,
+            (Vsock(one), Vsock(other)) => one.port == other.port,
+            (Serial(one), Serial(other)) => one == other,
+            _ => false,
+        }
+    }
+
+    /// Whether the other one cannot have its sockets while this one has its own.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        use ListenerSettings::{Tcp, Vsock};
+        matches!((self, other), (Tcp(_), Tcp(_)) | (Vsock(_), Vsock(_))) && collide(self, other)
     }
 }
 
@@ -118,6 +168,16 @@ pub struct Authentication {
     pub hash: HashAlgorithm,
     /// The hash of the challenge-response.
     pub auth: HashAlgorithm,
+}
+
+impl Authentication {
+    fn is(&self, other: &Self) -> bool {
+        let same_key = match (&self.key, &other.key) {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same_key && (self.hash, self.auth) == (other.hash, other.auth)
+    }
 }
 
 /// Section `listeners { multicast }`.
@@ -180,6 +240,31 @@ pub enum BackendSettings {
     Libvirt(LibvirtSettings),
     /// libvirt on all hosts of a corosync cluster.
     Cpg(CpgSettings),
+}
+
+impl BackendSettings {
+    /// The keys whose values differ.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let pairs = match (self, other) {
+            (Self::Libvirt(one), Self::Libvirt(other)) => vec![("uri", one.uris == other.uris)],
+            (Self::Cpg(one), Self::Cpg(other)) => vec![
+                ("uri", one.uris == other.uris),
+                ("name_mode", one.name_mode == other.name_mode),
+                ("group", one.group == other.group),
+                (
+                    "request_timeout",
+                    one.request_timeout == other.request_timeout,
+                ),
+                ("unknown_domain", one.unknown_domain == other.unknown_domain),
+                ("fence_proof", one.fence_proof == other.fence_proof),
+                ("hosts", one.hosts == other.hosts),
+            ],
+            _ => vec![("backend", false)],
+        };
+        let different = pairs.into_iter().filter(|(_, same)| !same);
+        different.map(|(key, _)| key).collect()
+    }
 }
 
 /// Section `backends { libvirt }`.

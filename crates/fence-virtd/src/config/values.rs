@@ -8,6 +8,7 @@ use fence_proto::HashAlgorithm;
 use super::settings::CpgHost;
 use super::tree::{Shown, Text};
 use super::view::Note;
+use crate::logging::{BadFilter, Filter};
 
 /// Yes or no. The original reads a number here, so that its "yes" means no.
 pub(super) fn boolean(value: &Text) -> Result<bool, Note> {
@@ -49,6 +50,14 @@ pub(super) fn number(value: &Text, least: u32, most: u32) -> Result<u32, Note> {
     number
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| not(value, &format!("a whole number from {least} to {most}")))
+}
+
+/// What is to be logged.
+pub(super) fn filter(value: &Text) -> Result<Filter, Note> {
+    value
+        .text
+        .parse()
+        .map_err(|error: BadFilter| Note::at(value.position, error.to_string()))
 }
 
 /// A TCP or UDP port.

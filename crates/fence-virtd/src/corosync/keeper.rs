@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{Happening, Shared, State, conversation};
 use crate::sync::lock;
+use crate::vitals::Beat;
 
 /// Pauses between tries to join.
 const REJOIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -64,12 +65,13 @@ pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
 }
 
 fn keep(shared: &Arc<Shared>) {
+    let beat = Beat::start("what watches corosync");
     let mut backoff = Backoff::new(REJOIN.0, REJOIN.1);
     let mut said = None;
-    while let Some(generation) = shared.begin() {
+    while let Some(generation) = shared.begin(&beat) {
         let pulse = Arc::new(Pulse::default());
         let reason = match conversation::start(shared, generation, &pulse) {
-            Ok(()) => shared.until_over(generation, &pulse),
+            Ok(()) => shared.until_over(generation, &pulse, &beat),
             Err(error) => Some(format!("no thread to talk to corosync: {error}")),
         };
         let Some(reason) = reason else { break };
@@ -81,7 +83,7 @@ fn keep(shared: &Arc<Shared>) {
             warn!("the cluster can't be talked to: {reason}; retrying");
             said = Some(reason);
         }
-        if !shared.pause(backoff.pause()) {
+        if !shared.pause(backoff.pause(), &beat) {
             break;
         }
     }
@@ -96,11 +98,14 @@ impl Shared {
     }
 
     /// Makes room for the next conversation; `None` if there is to be none.
-    fn begin(&self) -> Option<u64> {
+    fn begin(&self, beat: &Beat) -> Option<u64> {
         let mut state = lock(&self.state);
         while state.threads >= MAX_THREADS && !state.leaving {
+            beat.give();
+            state.crowded = true;
             state = self.wait(state, LOOK);
         }
+        state.crowded = false;
         if state.leaving {
             return None;
         }
@@ -111,11 +116,12 @@ impl Shared {
     }
 
     /// Waits until the conversation ends or hangs, and says why. `None` if the group is being left.
-    fn until_over(&self, generation: u64, pulse: &Pulse) -> Option<String> {
+    fn until_over(&self, generation: u64, pulse: &Pulse, beat: &Beat) -> Option<String> {
         let mut watchdog = Watchdog::default();
         let mut state = lock(&self.state);
         let mut next_look = Instant::now() + LOOK;
         loop {
+            beat.give();
             if state.leaving {
                 return None;
             }
@@ -170,7 +176,8 @@ impl Shared {
     }
 
     /// False if there is to be no other conversation.
-    fn pause(&self, pause: Duration) -> bool {
+    fn pause(&self, pause: Duration, beat: &Beat) -> bool {
+        beat.give();
         let until = Instant::now() + pause;
         let mut state = lock(&self.state);
         while !state.leaving {

@@ -7,6 +7,7 @@
 //! whenever that order has a hole.
 
 mod callbacks;
+mod calls;
 mod cmap;
 mod conversation;
 mod keeper;
@@ -22,6 +23,7 @@ use fence_cluster::seam::{LeaveReason, MemberId, NodeId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::{mpsc, watch};
 
+pub use self::calls::Calls;
 use self::outbox::{Outbox, Overflow};
 use crate::sync::lock;
 
@@ -106,6 +108,8 @@ struct State {
     ended: Option<String>,
     /// Conversations that have not ended.
     threads: usize,
+    /// There is no room for another one until one of them ends: their calls do not return.
+    crowded: bool,
 }
 
 /// This daemon's place in the group.
@@ -203,6 +207,12 @@ impl Corosync {
     #[must_use]
     pub fn obstacle(&self) -> watch::Receiver<Option<String>> {
         self.shared.obstacle.subscribe()
+    }
+
+    /// How the calls to corosync are.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        Calls::new(&self.shared)
     }
 
     /// Sends what waits to be sent, as far as corosync takes it, and leaves the group for good. Resolves when that is done,

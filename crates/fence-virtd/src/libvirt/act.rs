@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use fence_proto::access::{Denied, Grant};
-use fence_proto::fencing::{Activity, Answer, Goal, LocalOff, Look, Off, OffStep, Trouble};
+use fence_proto::fencing::{Activity, Answer, Goal, LocalOff, Look, Off, OffStep, Proof, Trouble};
 use fence_proto::{DomainIdentity, Moment, Reason, Requester, Uuid};
 use tracing::{debug, error, info};
 
@@ -133,7 +133,13 @@ pub(super) fn make_off(worker: &mut Worker, ticket: &Ticket, change: &Change) ->
                 job.log_proof(worker, change, proof);
                 break LocalOff::Proven(proof);
             }
-            OffStep::WasOff => break LocalOff::WasOff,
+            OffStep::WasOff => {
+                let uri = worker.host.name();
+                change
+                    .cancelled
+                    .prove(&format!("off already, by the word of {uri}"));
+                break LocalOff::WasOff;
+            }
             OffStep::Absent => break LocalOff::Absent,
             OffStep::Unreachable => return Answer::Down,
             OffStep::GiveUp => {
@@ -219,11 +225,22 @@ impl OffJob {
         Ok(self.machine.destroyed(change.clock.now(), result))
     }
 
-    fn log_proof(&self, worker: &Worker, change: &Change, proof: fence_proto::fencing::Proof) {
+    fn log_proof(&self, worker: &Worker, change: &Change, proof: Proof) {
         let domain = self.found.as_ref().map(|found| &*found.copy.identity.name);
         let (uri, uuid) = (worker.host.name(), change.uuid);
         let late = change.clock.now() > change.deadline;
-        info!(uri, domain, %uuid, seqno = change.seqno, ?proof, late, "the domain is proven off");
+        let how = match proof {
+            Proof::Destroyed => "destroyed, and off by the word of",
+            Proof::Vanished => "went off by itself, by the word of",
+            Proof::Replaced => "the run that was is over, by the word of",
+        };
+        change.cancelled.prove(&format!("{how} {uri}"));
+        // Who answers logs it, unless the answer was given already or another host gives it.
+        if late || matches!(change.authority, Authority::Cluster) {
+            info!(uri, domain, %uuid, seqno = change.seqno, ?proof, late, "the domain is proven off");
+        } else {
+            debug!(uri, domain, %uuid, seqno = change.seqno, ?proof, "the domain is proven off");
+        }
     }
 }
 
@@ -472,7 +489,12 @@ fn gone() -> Fault {
 
 fn log_start(worker: &Worker, change: &Change, domain: &str) {
     let (uri, uuid) = (worker.host.name(), change.uuid);
-    info!(uri, domain, %uuid, seqno = change.seqno, "the domain is on");
+    change.cancelled.prove(&format!("on by the word of {uri}"));
+    if matches!(change.authority, Authority::Cluster) {
+        info!(uri, domain, %uuid, seqno = change.seqno, "the domain is on");
+    } else {
+        debug!(uri, domain, %uuid, seqno = change.seqno, "the domain is on");
+    }
 }
 
 /// Counts and logs a reboot whose second half failed.

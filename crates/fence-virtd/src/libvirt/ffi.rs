@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use crate::vitals::Beat;
+
+/// How often libvirt's event loop gives a sign of life, in milliseconds.
+const BEAT: i32 = 5000;
+
 /// Sends what libvirt would print on stderr to our log. Each error also comes back from the call
 /// that failed and is logged there with its circumstances; this is the detail beneath.
 pub(super) fn route_errors() {
@@ -47,6 +52,12 @@ pub(super) fn run_event_loop() {
         if let Err(error) = virt::event::event_register_default_impl() {
             warn!("libvirt's event loop can't be set up, so a dead network peer is noticed late: {error}");
             return;
+        }
+        // Whether it turns is seen by a timer of its own.
+        let beat = Beat::start("libvirt's events");
+        let timer = virt::event::event_add_timeout(BEAT, move |_, _| beat.give(), std::ptr::null_mut());
+        if let Err(error) = timer {
+            debug!("libvirt's event loop has no timer: {error}");
         }
         let looping = thread::Builder::new()
             .name("virt-events".to_owned())

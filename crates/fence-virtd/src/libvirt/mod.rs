@@ -17,6 +17,7 @@
 
 mod act;
 mod changes;
+mod condition;
 mod connection;
 mod events;
 mod ffi;
@@ -241,6 +242,10 @@ impl Backend for LibvirtBackend {
             reconnects,
         } = self.counters();
         format!("failed-starts={failed_starts} hung-calls={hung_calls} reconnects={reconnects}")
+    }
+
+    fn condition(&self) -> Option<tokio::sync::watch::Receiver<String>> {
+        Some(condition::follow(&self.0.hosts))
     }
 
     fn shut_down(&self) {

@@ -6,17 +6,20 @@ pub mod tcp;
 pub mod vsock;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fence_proto::Source;
 use fence_proto::host::Session;
+use socket2::{SockAddr, SockRef, Socket};
 
 use self::multicast::{Group, Multicast};
 use self::serial::Serial;
 use self::tcp::Tcp;
 use self::vsock::Vsock;
 use crate::config::ListenerSettings;
+use crate::door::Door;
 use crate::gate::Gate;
 use crate::session::Driver;
 use crate::stream::{Peer, Stream};
@@ -42,7 +45,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenerError`].
-    pub async fn bind(settings: &ListenerSettings, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+    pub async fn bind(settings: &ListenerSettings, door: Door) -> Result<Self, ListenerError> {
         Ok(match settings {
             ListenerSettings::Multicast(multicast) => {
                 let group = Group {
@@ -50,16 +53,16 @@ impl Listener {
                     port: multicast.port,
                     interface: multicast.interface.clone(),
                 };
-                let bound = Multicast::bind(group, gate)?;
+                let bound = Multicast::bind(group, door)?;
                 Self::Multicast(if multicast.answer_unknown {
                     bound
                 } else {
                     bound.silent_on_unknown()
                 })
             }
-            ListenerSettings::Tcp(tcp) => Self::Tcp(Tcp::bind(tcp.address, gate)?),
-            ListenerSettings::Vsock(vsock) => Self::Vsock(Vsock::bind(vsock.port, gate)?),
-            ListenerSettings::Serial(serial) => Self::Serial(Serial::bind(serial, gate).await?),
+            ListenerSettings::Tcp(tcp) => Self::Tcp(Tcp::bind(tcp.address, door)?),
+            ListenerSettings::Vsock(vsock) => Self::Vsock(Vsock::bind(vsock.port, door)?),
+            ListenerSettings::Serial(serial) => Self::Serial(Serial::bind(serial, door).await?),
         })
     }
 
@@ -67,19 +70,17 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenerError`].
-    pub async fn bind_late(
-        settings: &ListenerSettings,
-        gate: Arc<Gate>,
-    ) -> Result<Self, ListenerError> {
+    pub async fn bind_late(settings: &ListenerSettings, door: Door) -> Result<Self, ListenerError> {
         match settings {
             ListenerSettings::Serial(serial) => {
-                Ok(Self::Serial(Serial::bind_late(serial, gate).await))
+                Ok(Self::Serial(Serial::bind_late(serial, door).await))
             }
-            _ => Self::bind(settings, gate).await,
+            _ => Self::bind(settings, door).await,
         }
     }
 
-    /// Serves until the daemon drains. Dropped before, it gives its sockets back; sessions go on.
+    /// Serves until its door is closed or the daemon drains. Then, or when it is dropped before, it gives its sockets
+    /// back; sessions go on.
     ///
     /// # Errors
     /// [`ListenerError`] when it can serve no more.
@@ -182,6 +183,14 @@ pub fn start_session(
     let driver = Driver::new(Arc::clone(gate), place, session, (stream, peer));
     tokio::spawn(driver.run());
     Ok(())
+}
+
+/// The connections that the kernel holds for a listener that closes, if the daemon goes on: their peers may have sent
+/// their requests already.
+fn accept_waiting(listener: &impl AsFd, door: &Door) -> impl Iterator<Item = (Socket, SockAddr)> {
+    let most = if door.is_closed_alone() { BACKLOG } else { 0 };
+    // The listener does not block, so this ends with the last of them.
+    (0..most).map_while(move |_| SockRef::from(listener).accept().ok())
 }
 
 /// Random bytes for a session's challenge.

@@ -1,22 +1,22 @@
 //! The TCP listener (section 3): agents connect and speak first.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use fence_proto::Source;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ACCEPT_PAUSE, BACKLOG, Complaints, ListenerError, socket_is_lost, start_session};
-use crate::gate::Gate;
-use crate::hub::Phase;
+use super::{
+    ACCEPT_PAUSE, BACKLOG, Complaints, ListenerError, accept_waiting, socket_is_lost, start_session,
+};
+use crate::door::Door;
 use crate::stream::Peer;
 
 /// A listening socket, ready to serve.
 #[derive(Debug)]
 pub struct Tcp {
     listener: TcpListener,
-    gate: Arc<Gate>,
+    door: Door,
 }
 
 impl Tcp {
@@ -24,26 +24,28 @@ impl Tcp {
     ///
     /// # Errors
     /// [`ListenerError::Socket`].
-    pub fn bind(address: SocketAddr, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+    pub fn bind(address: SocketAddr, door: impl Into<Door>) -> Result<Self, ListenerError> {
+        let door = door.into();
         let listener = listen(address).map_err(|error| ListenerError::Socket {
             what: format!("listen on TCP {address}"),
             error,
         })?;
-        tracing::info!(listener = gate.name(), %address, "listening on TCP");
-        Ok(Self { listener, gate })
+        tracing::info!(listener = door.name(), %address, "listening on TCP");
+        Ok(Self { listener, door })
     }
 
-    /// Accepts until the daemon drains.
+    /// Accepts until the door is closed or the daemon drains.
     ///
     /// # Errors
     /// [`ListenerError::Lost`] if the socket is gone.
     pub async fn serve(self) -> Result<(), ListenerError> {
-        let mut phase = self.gate.hub.phase();
-        let mut complaints = Complaints::of(self.gate.name());
+        let closing = self.door.closing();
+        tokio::pin!(closing);
+        let mut complaints = Complaints::of(self.door.name());
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase != Phase::Running) => return Ok(()),
+                () = &mut closing => return self.close(),
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
@@ -62,6 +64,19 @@ impl Tcp {
         }
     }
 
+    /// Who is connected already is served, if others still are.
+    fn close(&self) -> Result<(), ListenerError> {
+        for (socket, address) in accept_waiting(&self.listener, &self.door) {
+            let stream = socket.set_nonblocking(true).map(|()| socket.into());
+            if let (Ok(stream), Some(peer)) =
+                (stream.and_then(TcpStream::from_std), address.as_socket())
+            {
+                self.start(stream, peer)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Has the kernel take the socket for gone.
     #[cfg(test)]
     pub(crate) fn lose(&self) {
@@ -73,7 +88,7 @@ impl Tcp {
         // Without it the reply of a list waits for acknowledgements; if it fails, it just does.
         let _ = stream.set_nodelay(true);
         let source = Source::Ip(peer.ip().to_canonical());
-        start_session(&self.gate, source, (stream, Peer::Ip(peer)))
+        start_session(&self.door.gate(), source, (stream, Peer::Ip(peer)))
     }
 }
 

@@ -6,7 +6,6 @@
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 
 use fence_proto::Source;
 use nix::errno::Errno;
@@ -15,10 +14,11 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::time::sleep;
 
-use super::{ACCEPT_PAUSE, BACKLOG, Complaints, ListenerError, socket_is_lost, start_session};
+use super::{
+    ACCEPT_PAUSE, BACKLOG, Complaints, ListenerError, accept_waiting, socket_is_lost, start_session,
+};
 use crate::descriptor::Watched;
-use crate::gate::Gate;
-use crate::hub::Phase;
+use crate::door::Door;
 use crate::stream::{Peer, Stream};
 
 /// VMADDR_CID_ANY: whatever CID this machine is known by.
@@ -28,7 +28,7 @@ const ANY_CID: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Vsock {
     listener: Watched,
-    gate: Arc<Gate>,
+    door: Door,
 }
 
 impl Vsock {
@@ -36,7 +36,8 @@ impl Vsock {
     ///
     /// # Errors
     /// [`ListenerError::NoVsock`] if the kernel has none, [`ListenerError::Socket`] for anything else.
-    pub fn bind(port: u32, gate: Arc<Gate>) -> Result<Self, ListenerError> {
+    pub fn bind(port: u32, door: impl Into<Door>) -> Result<Self, ListenerError> {
+        let door = door.into();
         let listener = listen(port).map_err(|error| {
             let errno = error.raw_os_error().map(Errno::from_raw);
             match errno {
@@ -49,31 +50,29 @@ impl Vsock {
                 },
             }
         })?;
-        if gate.policy().access().names_guests() {
-            gate.hub.backend.expect_guests();
+        if door.gate().policy().access().names_guests() {
+            door.hub().backend.expect_guests();
         }
-        tracing::info!(listener = gate.name(), port, "listening on vsock");
-        Ok(Self { listener, gate })
+        tracing::info!(listener = door.name(), port, "listening on vsock");
+        Ok(Self { listener, door })
     }
 
-    /// Accepts until the daemon drains.
+    /// Accepts until the door is closed or the daemon drains.
     ///
     /// # Errors
     /// [`ListenerError::Lost`] if the socket is gone.
     pub async fn serve(self) -> Result<(), ListenerError> {
-        let mut phase = self.gate.hub.phase();
-        let mut complaints = Complaints::of(self.gate.name());
+        let closing = self.door.closing();
+        tokio::pin!(closing);
+        let mut complaints = Complaints::of(self.door.name());
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase != Phase::Running) => return Ok(()),
+                () = &mut closing => return self.close(),
                 accepted = accept(&self.listener) => accepted,
             };
             match accepted {
-                Ok((stream, cid, port)) => {
-                    let connection = (stream, Peer::Vsock(cid, port));
-                    start_session(&self.gate, Source::Cid(cid), connection)?;
-                }
+                Ok((stream, cid, port)) => self.start(stream, (cid, port))?,
                 Err(error) if socket_is_lost(&error) => {
                     let what = "vsock listener's";
                     return Err(ListenerError::Lost { what, error });
@@ -84,6 +83,22 @@ impl Vsock {
                 }
             }
         }
+    }
+
+    /// Who is connected already is served, if others still are.
+    fn close(&self) -> Result<(), ListenerError> {
+        for (socket, address) in accept_waiting(self.listener.get_ref(), &self.door) {
+            if let (Ok(stream), Some(peer)) = (VsockStream::new(socket), address.as_vsock_address())
+            {
+                self.start(stream, peer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, stream: VsockStream, (cid, port): (u32, u32)) -> Result<(), ListenerError> {
+        let connection = (stream, Peer::Vsock(cid, port));
+        start_session(&self.door.gate(), Source::Cid(cid), connection)
     }
 }
 

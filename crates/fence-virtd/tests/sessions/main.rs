@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
+mod daemon;
 mod multicast;
+mod reload;
 mod silence;
 mod supervisor;
 mod tcp;

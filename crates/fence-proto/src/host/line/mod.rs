@@ -182,6 +182,11 @@ impl Line {
         self
     }
 
+    /// From now on these groups judge what is asked. What was asked before goes on under those of before.
+    pub fn judge_by(&mut self, access: Arc<Access>) {
+        self.requester = self.requester.under(access);
+    }
+
     /// Whom requests of this line come from.
     #[must_use]
     pub const fn source(&self) -> Source {

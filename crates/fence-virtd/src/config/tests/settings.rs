@@ -41,7 +41,7 @@ fn defaults_are_those_of_the_original() {
     let settings = clean("fence_virtd { listener = \"multicast\"; backend = \"libvirt\"; }");
     assert!(!settings.daemon.foreground);
     assert!(!settings.daemon.wait_for_init);
-    assert_eq!(settings.daemon.debug, 0);
+    assert_eq!(settings.daemon.debug.to_string(), "0");
     assert!(!only(settings).access.is_restricted());
     let multicast = multicast("");
     assert_eq!(multicast.address.to_string(), "225.0.0.12");
@@ -125,7 +125,7 @@ fn daemon_keys_are_read() {
         daemon("foreground = \"1\"; wait_for_init = \"on\"; debug = \"99\"; module_path = \"/x\";")
             .unwrap();
     assert!(settings.daemon.foreground && settings.daemon.wait_for_init);
-    assert_eq!(settings.daemon.debug, 99);
+    assert_eq!(settings.daemon.debug.to_string(), "99");
     assert_eq!(settings.daemon.module_path.as_deref(), Some("/x"));
     assert!(notes[0].contains("'module_path' means nothing here"));
     let waits = |keys| daemon(keys).unwrap().0.daemon.wait_for_init;
@@ -137,7 +137,7 @@ fn daemon_keys_are_read() {
             "wait_for_backend = \"x\"; wait_for_init = \"1\";",
             "one of 1, 0, yes",
         ),
-        ("debug = \"100\";", "from 0 to 99"),
+        ("debug = \"100\";", "a number from 0 to 99"),
         ("name_mode = \"id\";", "one of name, uuid"),
     ] {
         let message = daemon(keys).unwrap_err();

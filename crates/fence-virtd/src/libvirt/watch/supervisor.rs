@@ -14,6 +14,7 @@ use super::super::events::Happened;
 use super::super::pool::STACK;
 use super::{Notice, Shared, migration, worker};
 use crate::sync::lock;
+use crate::vitals::Beat;
 
 /// Pauses between tries to connect.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -114,11 +115,12 @@ pub(super) fn start(shared: &Arc<Shared>) {
 }
 
 fn supervise(shared: &Arc<Shared>) {
+    let beat = Beat::start("what watches domains");
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     let mut told = None;
-    while let Some(generation) = shared.begin() {
+    while let Some(generation) = shared.begin(&beat) {
         let ended = match worker::start(shared, generation) {
-            Ok(()) => shared.until_worker_ends(generation),
+            Ok(()) => shared.until_worker_ends(generation, &beat),
             Err(error) => Some((format!("no thread to ask libvirt: {error}"), false)),
         };
         let Some((reason, was_up)) = ended else {
@@ -136,7 +138,7 @@ fn supervise(shared: &Arc<Shared>) {
             shared.post(Notice::Lost(reason.clone()));
             told = Some(reason);
         }
-        if !shared.pause(backoff.pause()) {
+        if !shared.pause(backoff.pause(), &beat) {
             return;
         }
     }
@@ -144,13 +146,12 @@ fn supervise(shared: &Arc<Shared>) {
 
 impl Shared {
     /// Makes room for the next worker; `None` when the watcher is dropped.
-    fn begin(&self) -> Option<u64> {
+    fn begin(&self, beat: &Beat) -> Option<u64> {
         let mut state = lock(&self.state);
         while state.stuck >= MAX_STUCK && !state.stopped {
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            beat.give();
+            let waited = self.wake.wait_timeout(state, RECONNECT.1);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         if state.stopped {
             return None;
@@ -170,9 +171,10 @@ impl Shared {
 
     /// Waits until the worker ends or hangs: why, and whether it had told a snapshot. `None` when the
     /// watcher is dropped.
-    fn until_worker_ends(self: &Arc<Self>, generation: u64) -> Option<(String, bool)> {
+    fn until_worker_ends(self: &Arc<Self>, generation: u64, beat: &Beat) -> Option<(String, bool)> {
         let mut state = lock(&self.state);
         loop {
+            beat.give();
             self.relieve_askers(generation, &mut state);
             if state.stopped {
                 return None;
@@ -198,7 +200,8 @@ impl Shared {
     }
 
     /// False when the watcher is dropped.
-    fn pause(&self, pause: Duration) -> bool {
+    fn pause(&self, pause: Duration, beat: &Beat) -> bool {
+        beat.give();
         let until = Instant::now() + pause;
         let mut state = lock(&self.state);
         while !state.stopped {

@@ -26,6 +26,7 @@ use self::look::Looker;
 use self::membership::Membership;
 use self::receiver::{Receiver, Receivers};
 use super::{ListenerError, session_random};
+use crate::door::Door;
 use crate::gate::Gate;
 use crate::hub::{Phase, Place};
 use crate::session::Driver;
@@ -47,7 +48,7 @@ pub struct Group {
 pub struct Multicast {
     membership: Membership,
     sockets: mpsc::UnboundedReceiver<Arc<Socket>>,
-    gate: Arc<Gate>,
+    door: Door,
     /// Looks whether the domain is here before it calls back.
     looker: Option<Looker>,
 }
@@ -61,12 +62,13 @@ impl Multicast {
     /// # Errors
     /// [`ListenerError::NoInterface`] if the named interface cannot be had,
     /// [`ListenerError::Socket`] for anything else.
-    pub fn bind(group: Group, gate: Arc<Gate>) -> Result<Self, ListenerError> {
-        let (membership, sockets) = Membership::join(group, gate.name())?;
+    pub fn bind(group: Group, door: impl Into<Door>) -> Result<Self, ListenerError> {
+        let door = door.into();
+        let (membership, sockets) = Membership::join(group, door.name())?;
         Ok(Self {
             membership,
             sockets,
-            gate,
+            door,
             looker: None,
         })
     }
@@ -79,35 +81,42 @@ impl Multicast {
         self
     }
 
-    /// Serves until the daemon drains.
+    /// Serves until the door is closed or the daemon drains.
     ///
     /// # Errors
     /// [`ListenerError::Lost`] if a socket is gone.
     pub async fn serve(mut self) -> Result<(), ListenerError> {
-        let gate = Arc::clone(&self.gate);
         let mut receivers = Receivers::default();
         let (requests, mut heard) = mpsc::channel(BACKLOG);
         let (lost, mut losses) = mpsc::channel(1);
         let membership = self.membership.follow();
         tokio::pin!(membership);
-        let mut phase = gate.hub.phase();
+        let closing = self.door.closing();
+        tokio::pin!(closing);
         loop {
             tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase != Phase::Running) => return Ok(()),
+                () = &mut closing => break,
                 Some(error) = losses.recv() => {
                     return Err(ListenerError::Lost { what: "multicast", error });
                 }
                 Some(socket) = self.sockets.recv() => receivers.start(Receiver {
                     socket,
-                    gate: Arc::clone(&gate),
+                    door: self.door.clone(),
                     requests: requests.clone(),
                     lost: lost.clone(),
                 })?,
                 () = &mut membership => {}
-                Some(call) = heard.recv() => call_back(&gate, self.looker.as_ref(), call)?,
+                Some((gate, call)) = heard.recv() => call_back(&gate, self.looker.as_ref(), call)?,
             }
         }
+        // What was heard before is served, if the daemon goes on.
+        while self.door.is_closed_alone()
+            && let Ok((gate, call)) = heard.try_recv()
+        {
+            call_back(&gate, self.looker.as_ref(), call)?;
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use nix::sys::time::TimeSpec;
 use socket2::Socket;
 use tokio::sync::mpsc;
 
+use crate::door::Door;
 use crate::gate::Gate;
 use crate::listener::{Complaints, ListenerError, socket_is_lost};
 
@@ -33,8 +34,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Receiver {
     pub(super) socket: Arc<Socket>,
-    pub(super) gate: Arc<Gate>,
-    pub(super) requests: mpsc::Sender<CallBack>,
+    pub(super) door: Door,
+    /// Requests, each with the gate that it has passed.
+    pub(super) requests: mpsc::Sender<(Arc<Gate>, CallBack)>,
     /// Told when the socket is lost.
     pub(super) lost: mpsc::Sender<io::Error>,
 }
@@ -91,7 +93,7 @@ impl Receiver {
     fn run(&self, over: &AtomicBool) -> Option<io::Error> {
         let mut buffer = [0; BUFFER];
         let mut control = nix::cmsg_space!(TimeSpec);
-        let mut complaints = Complaints::of(self.gate.name());
+        let mut complaints = Complaints::of(self.door.name());
         loop {
             let received = receive(&self.socket, &mut buffer, &mut control);
             if over.load(Ordering::Acquire) {
@@ -114,14 +116,15 @@ impl Receiver {
             .from
             .unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let age = received.age;
-        let now = self.gate.hub.clock.now();
-        match datagram(self.gate.policy(), now, Datagram { bytes, from, age }) {
+        let gate = self.door.gate();
+        let now = gate.hub.clock.now();
+        match datagram(gate.policy(), now, Datagram { bytes, from, age }) {
             Ok(call) => {
-                if self.requests.try_send(call).is_err() {
-                    self.gate.turn_away(Reason::TotalLimit, &from);
+                if self.requests.try_send((Arc::clone(&gate), call)).is_err() {
+                    gate.turn_away(Reason::TotalLimit, &from);
                 }
             }
-            Err(reason) => self.gate.turn_away(reason, &from),
+            Err(reason) => gate.turn_away(reason, &from),
         }
     }
 }

@@ -24,6 +24,7 @@ use super::orders::{Done, Orders};
 use super::outgoing::Outgoing;
 use super::socket::Unfit;
 use crate::counters::Allowance;
+use crate::door::Door;
 use crate::gate::Gate;
 use crate::hub::Phase;
 
@@ -70,6 +71,8 @@ enum Link {
 enum Happening {
     Answered(OrderNumber, Answer, Done),
     Wished(Option<Wish>),
+    /// The listener has other rules.
+    Ruled(Arc<Gate>),
     Phase(Phase),
     Rested,
     Entered(Result<Connection, Refusal>),
@@ -95,6 +98,7 @@ impl fmt::Display for Peer {
 /// The line.
 pub(super) struct Line {
     gate: Arc<Gate>,
+    gates: watch::Receiver<Arc<Gate>>,
     peer: Peer,
     core: host::Line,
     wish: watch::Receiver<Wish>,
@@ -116,11 +120,13 @@ impl Line {
     /// The line that `doorstep` leads to, of the domain that is called `guest`. Boxed, because each future
     /// that it moves through would hold a copy.
     pub(super) fn new(
-        gate: Arc<Gate>,
+        door: &Door,
         guest: String,
         doorstep: Doorstep,
         wish: watch::Receiver<Wish>,
     ) -> Box<Self> {
+        let mut gates = door.gates();
+        let gate = Arc::clone(&gates.borrow_and_update());
         let policy = gate.policy();
         let (access, timing) = (Arc::clone(policy.access()), *policy.timing());
         let domain = doorstep.line.domain;
@@ -128,6 +134,7 @@ impl Line {
         let now = Instant::now();
         Box::new(Self {
             gate,
+            gates,
             peer: Peer { guest, doorstep },
             core,
             wish,
@@ -167,6 +174,9 @@ impl Line {
             wished = self.wish.changed(), if !deaf => {
                 Happening::Wished(wished.ok().map(|()| *self.wish.borrow_and_update()))
             }
+            Ok(()) = self.gates.changed() => {
+                Happening::Ruled(Arc::clone(&self.gates.borrow_and_update()))
+            }
             Ok(()) = phase.changed() => Happening::Phase(*phase.borrow_and_update()),
             () = sleep_until(deadline.into()) => Happening::Deadline,
             happening = self.link.next(&mut self.outgoing, &mut self.buffer, self.quiet_until, self.finishing) => happening,
@@ -179,6 +189,10 @@ impl Line {
                 self.feed(Event::Answered(number, answer), Some(done));
             }
             Happening::Wished(Some(Wish::Serve)) | Happening::Phase(Phase::Running) => {}
+            Happening::Ruled(gate) => {
+                self.core.judge_by(Arc::clone(gate.policy().access()));
+                self.gate = gate;
+            }
             Happening::Wished(Some(Wish::End)) => {
                 self.leave(Link::Over);
                 self.feed(Event::Closed, None);
@@ -308,8 +322,7 @@ impl Line {
     }
 
     fn respond(&mut self, response: Response, done: Option<&Done>) {
-        let elapsed = done.map(|done| done.started.elapsed().as_millis());
-        self.log(&response, elapsed);
+        self.log(&response, done);
         self.outgoing.put(response.bytes);
     }
 
@@ -324,13 +337,15 @@ impl Line {
         let _ = self.outgoing.send(stream);
     }
 
-    /// One line per request: who, what, which answer, how long.
-    fn log(&mut self, response: &Response, elapsed_ms: Option<u128>) {
+    /// One line per request: who, what, which answer, what it rests on, how long.
+    fn log(&mut self, response: &Response, done: Option<&Done>) {
+        let elapsed_ms = done.map(|done| done.started.elapsed().as_millis());
+        let proof = done.and_then(|done| done.proof.as_deref());
         let refused = response.reason.is_some() || response.reply == Reply::PermissionDenied;
         let deed = response.asked.action.changes_state();
         // What was done is always told, once.
-        let done = deed && response.reply == Reply::Success && response.reason.is_none();
-        let told = done || (refused || deed) && self.may_log_refusal();
+        let carried_out = deed && response.reply == Reply::Success && response.reason.is_none();
+        let told = carried_out || (refused || deed) && self.may_log_refusal();
         let (listener, peer, guest) = (
             self.gate.name(),
             self.peer.doorstep.line.domain,
@@ -343,7 +358,7 @@ impl Line {
             self.gate.turn_away(reason, &self.peer);
         }
         if told {
-            tracing::info!(listener, %peer, guest, %action, domain, seqno, reply, reason, elapsed_ms, "answered");
+            tracing::info!(listener, %peer, guest, %action, domain, seqno, reply, reason, proof, elapsed_ms, "answered");
         } else {
             tracing::debug!(listener, %peer, guest, %action, domain, seqno, reply, elapsed_ms, "answered");
         }

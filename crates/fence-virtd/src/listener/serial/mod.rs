@@ -38,8 +38,7 @@ use self::line::{Line, Wish};
 use self::looks::Looks;
 use super::ListenerError;
 use crate::config::SerialSettings;
-use crate::gate::Gate;
-use crate::hub::Phase;
+use crate::door::Door;
 use crate::libvirt::watch::{Notice, WatchSettings, Watcher};
 
 /// Lines that may wait to be heard at one time; the others wait for room.
@@ -48,7 +47,7 @@ const KNOCKS: usize = 64;
 /// The listener, connected to libvirt.
 #[derive(Debug)]
 pub struct Serial {
-    gate: Arc<Gate>,
+    door: Door,
     watcher: Watcher,
     claims: Claims,
     directory: Option<PathBuf>,
@@ -69,8 +68,11 @@ impl Serial {
     ///
     /// # Errors
     /// [`ListenerError::Libvirt`]: it cannot be reached, or does not answer.
-    pub async fn bind(settings: &SerialSettings, gate: Arc<Gate>) -> Result<Self, ListenerError> {
-        let mut serial = Self::new(settings, gate);
+    pub async fn bind(
+        settings: &SerialSettings,
+        door: impl Into<Door>,
+    ) -> Result<Self, ListenerError> {
+        let mut serial = Self::new(settings, door.into());
         match serial.until_up().await {
             None => Ok(serial),
             Some(reason) => Err(ListenerError::Libvirt(reason)),
@@ -79,17 +81,17 @@ impl Serial {
 
     /// As [`Self::bind`], but waits for libvirt. It is one watcher that tries again and again: a libvirt that hangs would
     /// keep the threads of many.
-    pub async fn bind_late(settings: &SerialSettings, gate: Arc<Gate>) -> Self {
-        let mut serial = Self::new(settings, gate);
+    pub async fn bind_late(settings: &SerialSettings, door: Door) -> Self {
+        let mut serial = Self::new(settings, door);
         while serial.until_up().await.is_some() {}
         serial
     }
 
-    fn new(settings: &SerialSettings, gate: Arc<Gate>) -> Self {
+    fn new(settings: &SerialSettings, door: Door) -> Self {
         let mut watched = WatchSettings::new(settings.uri.as_deref().unwrap_or_default());
         watched.devices = true;
         Self {
-            gate,
+            door,
             watcher: Watcher::start(watched),
             claims: Claims::new(settings.mode),
             directory: settings.path.clone(),
@@ -113,16 +115,18 @@ impl Serial {
         None
     }
 
-    /// Serves until the daemon drains. Dropped before, its lines end when what they do is done.
+    /// Serves until the door is closed or the daemon drains. Closed or dropped before, its lines end when what they do is done.
     ///
     /// # Errors
     /// None: what is lost is made again.
     pub async fn serve(mut self) -> Result<(), ListenerError> {
-        let mut phase = self.gate.hub.phase();
+        let door = self.door.clone();
+        let closing = door.closing();
+        tokio::pin!(closing);
         loop {
             tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase != Phase::Running) => return Ok(()),
+                () = &mut closing => return Ok(()),
                 notice = self.watcher.next() => self.take(notice),
                 Some(knock) = self.knocks.1.recv() => self.heard(knock),
             }
@@ -146,7 +150,7 @@ impl Serial {
     }
 
     fn make(&mut self, change: Change) {
-        let listener = self.gate.name();
+        let listener = self.door.name();
         match change {
             Change::Stop(line) => {
                 if let Some(wishes) = self.lines.remove(&line) {
@@ -162,12 +166,12 @@ impl Serial {
                 let doorstep = Doorstep {
                     line,
                     looks,
-                    places: Arc::clone(&self.gate.hub.lines),
+                    places: Arc::clone(&self.door.hub().lines),
                     directory: self.directory.clone(),
                     up: self.up.subscribe(),
                     knocks: self.knocks.0.clone(),
                 };
-                let line = Line::new(Arc::clone(&self.gate), name, doorstep, wish);
+                let line = Line::new(&self.door, name, doorstep, wish);
                 tokio::spawn(line.run());
             }
             Change::Contested(path, names) => {
@@ -184,10 +188,10 @@ impl Serial {
 
     /// Says once in a while that there are more lines than can be connected.
     fn warn_if_crowded(&mut self) {
-        let crowded = self.gate.hub.lines.available_permits() == 0;
+        let crowded = self.door.hub().lines.available_permits() == 0;
         if crowded && !std::mem::replace(&mut self.crowded, crowded) {
             tracing::warn!(
-                listener = self.gate.name(),
+                listener = self.door.name(),
                 "too many serial lines for the limit of open files: some wait until others end"
             );
         }

@@ -30,6 +30,8 @@ pub(super) struct Done {
     pub started: Instant,
     /// Its place among the sessions.
     pub place: Place,
+    /// What the answer rests on.
+    pub proof: Option<String>,
 }
 
 impl Orders {
@@ -82,8 +84,12 @@ impl Orders {
                 };
                 if let Poll::Ready(answer) = order.answering.as_mut().poll(context) {
                     let order = self.0.swap_remove(index);
-                    let (started, place) = (order.started, order.place);
-                    return Poll::Ready((order.number, answer, Done { started, place }));
+                    let done = Done {
+                        started: order.started,
+                        place: order.place,
+                        proof: order.cancel.proof(),
+                    };
+                    return Poll::Ready((order.number, answer, done));
                 }
             }
             Poll::Pending

@@ -310,7 +310,7 @@ async fn listener_that_may_wait_waits_for_its_libvirtd() {
     let hub = crate::hub::Hub::new(Clock::start(), backend, Default::default());
     let settings = rig::settings(&libvirtd.uri(), &scratch, SerialMode::Serial);
     let gate = rig::gate(&hub, Access::unrestricted());
-    let waiting = tokio::spawn(async move { Serial::bind_late(&settings, gate).await });
+    let waiting = tokio::spawn(async move { Serial::bind_late(&settings, gate.into()).await });
     tokio::time::sleep(A_WHILE).await;
     assert!(!waiting.is_finished());
     libvirtd.start_again().await;
