@@ -1,6 +1,6 @@
 # The commands of this project. Each target is one script, the same that CI runs.
 
-.PHONY: help build release demo check test model interop hostile doctor guests test-cluster test-pacemaker test-packages test-docs bench \
+.PHONY: help build release demo check test model interop hostile systemd doctor guests test-cluster test-pacemaker test-packages test-docs bench \
 	static-agent generated install uninstall deb setup clean
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make interop       ours and the packaged C programs, either side, in network namespaces (root)"
 	@echo "make hostile       floods, stalls, reflections, dying hypervisors (root)"
 	@echo "make doctor        the wizard, and --check red and green on real networks and hypervisors (root)"
+	@echo "make systemd       the unit under a real systemd in namespaces (root)"
 	@echo "make guests        emulated guests that fence each other by every way in (root)"
 	@echo "make test-cluster  three hosts with corosync and guests, all that can fail between them (root, 10 minutes)"
 	@echo "make test-pacemaker  clusters of guests with pacemaker, fenced by our agent and daemon (root, 5 minutes)"
@@ -61,6 +62,11 @@ hostile:
 doctor:
 	scripts/setup.sh test
 	tests/doctor.sh
+
+systemd:
+	scripts/setup.sh test
+	tests/systemd.sh
+	tests/systemd-unit.sh
 
 guests:
 	scripts/setup.sh test

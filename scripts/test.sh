@@ -23,6 +23,7 @@ step scripts/demo.sh
 step scripts/static-agent.sh
 step tests/static-agent.sh
 step tests/systemd.sh
+step tests/systemd-unit.sh
 step tests/documents.sh
 step tests/interop.sh
 step tests/hostile.sh

@@ -10,6 +10,7 @@ mod interfaces;
 mod libvirt;
 mod many;
 mod peers;
+mod reload;
 mod replay;
 mod resources;
 mod serial;
@@ -61,6 +62,7 @@ fn run(directory: &Path, report: &Report) -> Verdict {
         interfaces::CASES,
         resources::CASES,
         many::CASES,
+        reload::CASES,
         serial::CASES,
     ]
     .concat()
