@@ -262,15 +262,21 @@ impl Cluster {
 
     /// Waits until a host says that a domain is on.
     pub(crate) fn wait_for_status(&self, domain: &str, via: HostId) -> Verdict {
+        self.wait_for_success(&["-o", "status", "-H", domain], via)
+    }
+
+    /// Waits until the daemon of `via` lists what all hosts have: then all of them know it.
+    pub(crate) fn wait_for_list(&self, via: HostId) -> Verdict {
+        self.wait_for_success(&["-o", "list"], via)
+    }
+
+    fn wait_for_success(&self, request: &[&str], via: HostId) -> Verdict {
         let limit = Duration::from_secs(if self.side(via) == Side::C { 3 } else { 20 });
+        let options: Vec<_> = ["-t", "3"].iter().chain(request).copied().collect();
         let mut last = String::new();
         let said = wait::until("", limit, || {
-            let agent = self.fabric.hearers(&[via]).and_then(|()| {
-                self.spawn_agent(
-                    &self.fabric.agent,
-                    &["-t", "3", "-o", "status", "-H", domain],
-                )
-            });
+            let agent = self.fabric.hearers(&[via]);
+            let agent = agent.and_then(|()| self.spawn_agent(&self.fabric.agent, &options));
             let answer = agent.and_then(|agent| self.finish(agent));
             last = answer
                 .as_ref()
@@ -281,7 +287,7 @@ impl Cluster {
             return Ok(());
         }
         fail!(
-            "{via} does not say that {domain} is on: {last}\n{}",
+            "{via} does not say yes to {request:?}: {last}\n{}",
             self.logs()
         );
     }

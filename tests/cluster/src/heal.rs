@@ -136,7 +136,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until each daemon tells the status of every domain.
+    /// Waits until each daemon tells the status of every domain, and ours list them all.
     fn wait_for_answers(&self) -> Verdict {
         for host in self.hosts() {
             if self.side(host.id) == Side::C {
@@ -147,6 +147,9 @@ impl Cluster {
             for owner in HostId::ALL {
                 let target = self.target(id, owner.domain());
                 self.wait_for_status(target, id)?;
+            }
+            if self.side(id) == Side::Ours {
+                self.wait_for_list(id)?;
             }
         }
         self.fabric.hearers(&HostId::ALL)

@@ -17,7 +17,7 @@ use crate::sync::lock;
 use crate::vitals::Beat;
 
 /// Pauses between tries to connect.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
 /// Workers that may be stuck in calls that do not return. With so many it is waited for one to end.
 const MAX_STUCK: usize = 8;
