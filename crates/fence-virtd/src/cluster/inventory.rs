@@ -76,6 +76,12 @@ impl Inventory {
         }
     }
 
+    /// Everything, as far as it was told; `None` while not everything is known.
+    pub(super) fn all(&self) -> Option<Vec<LocalDomain>> {
+        let domains = &self.domains;
+        domains.is_complete().then(|| domains.all())
+    }
+
     /// The next news. Cancel-safe.
     pub(super) async fn next(&mut self) -> News {
         loop {

@@ -6,7 +6,10 @@
 //! ([`crate::proof`]). docs/cluster.md has the rules.
 
 mod condition;
+mod core;
+mod hosts;
 mod inventory;
+mod notes;
 mod owner;
 mod shutdown;
 

@@ -1,13 +1,11 @@
 //! The task that holds the cluster's core.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fence_cluster::Cluster;
 use fence_cluster::seam::{
-    Config, Event, JobId, Level, MemberId, NodeId, Now, Outcome, Output, Proof, Request, Ticket,
-    WallTime,
+    Event, JobId, Level, NodeId, Now, Outcome, Output, Proof, Request, Ticket, WallTime,
 };
 use fence_proto::host::Answer;
 use fence_proto::{Action, DomainRef};
@@ -16,10 +14,13 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::condition::Condition;
+use super::core::Core;
+use super::hosts::Hosts;
 use super::inventory::{Inventory, News};
+use super::notes::Allowance;
 use super::{Command, Facts};
 use crate::clock::Clock;
-use crate::config::{CpgHost, CpgSettings};
+use crate::config::CpgSettings;
 use crate::corosync::{Corosync, Happening};
 use crate::libvirt::jobs::Jobs;
 use crate::members::Teller;
@@ -34,8 +35,8 @@ const LOOK_AHEAD: (u32, Duration) = (10, Duration::from_millis(50));
 /// How often what was counted is put where others can see it.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// The core's notes that are logged in a second.
-const NOTES_PER_SECOND: u32 = 50;
+/// How the backend is while the group is not joined.
+const NOT_JOINED: &str = "cluster not joined";
 
 /// What a task of ours has brought.
 enum Brought {
@@ -52,6 +53,8 @@ struct Waiting {
     reply: oneshot::Sender<(Answer, Option<String>)>,
     action: Action,
     domain: DomainRef,
+    /// What the next core is asked, if this one has not begun it by then.
+    again: Option<Request>,
 }
 
 /// A look ahead: until this barrier has come, or all steps are over.
@@ -72,26 +75,21 @@ pub(super) struct Owner {
     facts: Arc<Facts>,
     brought: mpsc::UnboundedReceiver<Brought>,
     bringer: mpsc::UnboundedSender<Brought>,
-    /// From the first time that the group is joined.
-    core: Option<Core>,
+    inventory: Inventory,
+    core: Core,
+    /// The group was joined under this id, which is not the core's. Until what the core has begun is over nothing more is
+    /// heard of the group: what comes of a job must not be told to the next core.
+    successor: Option<NodeId>,
     connected: bool,
     waiting: HashMap<Ticket, Waiting>,
     look_ahead: Option<LookAhead>,
     notes: Allowance,
     reported: Instant,
-    /// Configured hosts that corosync does not know, as last said.
-    unknown_hosts: BTreeSet<String>,
+    hosts: Hosts,
     condition: Condition,
     /// Writes down who is in the group.
     teller: Teller,
     outputs: Vec<Output>,
-}
-
-/// The core and what it gets its host's domains from.
-struct Core {
-    node: NodeId,
-    cluster: Cluster,
-    inventory: Inventory,
 }
 
 impl Owner {
@@ -103,9 +101,13 @@ impl Owner {
         facts: Arc<Facts>,
     ) -> Self {
         let (bringer, brought) = mpsc::unbounded_channel();
-        let teller = Teller::of(&settings.group);
+        // What is to be done without the others is done from the start, under an id that they never hear of.
+        let core = Core::new((&settings, prover.is_possible()), None, now(clock));
+        facts.condition.send_replace(NOT_JOINED.to_owned());
         Self {
-            teller,
+            teller: Teller::of(&settings.group),
+            hosts: Hosts::new(settings.hosts.clone()),
+            inventory: Inventory::watch(jobs.backend()),
             settings,
             clock,
             corosync,
@@ -115,13 +117,13 @@ impl Owner {
             facts,
             brought,
             bringer,
-            core: None,
+            core,
+            successor: None,
             connected: false,
             waiting: HashMap::new(),
             look_ahead: None,
             notes: Allowance::new(),
             reported: Instant::now(),
-            unknown_hosts: BTreeSet::new(),
             condition: Condition::default(),
             outputs: Vec::new(),
         }
@@ -131,15 +133,10 @@ impl Owner {
     pub(super) async fn run(mut self) {
         loop {
             let due = self.due();
-            let news = async {
-                match &mut self.core {
-                    Some(core) => core.inventory.next().await,
-                    None => std::future::pending().await,
-                }
-            };
+            let hears = self.successor.is_none();
             tokio::select! {
-                happening = self.corosync.next() => self.happened(happening),
-                news = news => self.heard(news),
+                happening = self.corosync.next(), if hears => self.happened(happening),
+                news = self.inventory.next() => self.heard(news),
                 Some(brought) = self.brought.recv() => self.take(brought),
                 command = self.commands.recv() => match command {
                     Some(Command::Leave { host_ends, left }) => {
@@ -155,18 +152,8 @@ impl Owner {
                 },
                 () = at(due) => self.due_now(),
             }
+            self.succeed();
             self.report();
-        }
-    }
-
-    fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-        let wall = wall.map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
-        Now {
-            moment: self.clock.now(),
-            wall: WallTime(wall),
         }
     }
 
@@ -175,7 +162,7 @@ impl Owner {
         if let Some(look_ahead) = &self.look_ahead {
             return Some(look_ahead.next);
         }
-        let deadline = self.core.as_ref()?.cluster.deadline()?;
+        let deadline = self.core.cluster.deadline()?;
         Some(Instant::from_std(self.clock.instant(deadline)))
     }
 
@@ -211,6 +198,7 @@ impl Owner {
                 self.connected = false;
                 self.look_ahead = None;
                 self.condition.members = 0;
+                self.condition.quorate = false;
                 self.feed(Event::Disconnected);
             }
             Happening::Membership { members, left } => {
@@ -230,7 +218,7 @@ impl Owner {
             }
             Happening::Nodes(nodes) => self.feed(Event::Nodes(nodes)),
             Happening::Hosts(hosts) => {
-                let hosts = self.of_interest(hosts);
+                let hosts = self.hosts.of_interest(hosts);
                 // Without any, nothing is claimed.
                 if !hosts.is_empty() {
                     self.feed(Event::Hosts(hosts));
@@ -248,64 +236,37 @@ impl Owner {
 
     /// The group is joined, for the first time or again.
     fn join(&mut self, node: NodeId) {
-        self.connected = true;
-        match &self.core {
-            Some(core) if core.node == node => return,
-            Some(core) => {
-                error!(before = %core.node, now = %node, "corosync's id of this host has changed: orders under way fail, everything is learnt anew");
-                // Whoever waits gets a failure.
-                self.waiting.clear();
+        match self.core.node {
+            Some(known) if known == node => self.connected = true,
+            Some(before) => {
+                error!(%before, now = %node, "corosync's id of this host has changed: orders under way fail, everything is learnt anew");
+                self.successor = Some(node);
             }
-            None => {}
+            None => self.successor = Some(node),
         }
-        let me = MemberId {
-            node,
-            pid: std::process::id(),
-        };
-        let config = Config {
-            me,
-            request_timeout: self.settings.request_timeout,
-            unknown: self.settings.unknown_domain,
-            name_mode: self.settings.name_mode,
-            proofs: self.prover.is_possible(),
-        };
-        self.core = Some(Core {
-            node,
-            cluster: Cluster::new(config, self.now()),
-            inventory: Inventory::watch(self.jobs.backend()),
-        });
     }
 
-    /// Those of corosync's hosts that may run domains; none if that can't be told: a name that corosync does
-    /// not know may be a slip for one that it does.
-    fn of_interest(&mut self, hosts: Vec<(NodeId, String)>) -> Vec<(NodeId, String)> {
-        let wanted = &self.settings.hosts;
-        if hosts.is_empty() {
-            warn!(
-                "corosync has no nodelist, so nobody knows which hosts there are, and nothing is claimed about their domains: add one to corosync.conf"
-            );
+    /// A new core takes over once nothing that the old one has begun is open.
+    fn succeed(&mut self) {
+        let Some(node) = self.successor else { return };
+        let now = now(self.clock);
+        if self.core.is_busy(now) {
+            return;
         }
-        let is = |host: &CpgHost, (id, name): &(NodeId, String)| match host {
-            CpgHost::Id(wanted) => NodeId(*wanted) == *id,
-            CpgHost::Name(wanted) => wanted.eq_ignore_ascii_case(name),
-        };
-        let unknown = wanted
-            .iter()
-            .filter(|host| !hosts.iter().any(|known| is(host, known)));
-        let unknown: BTreeSet<_> = unknown.map(ToString::to_string).collect();
-        for host in unknown.difference(&self.unknown_hosts) {
-            warn!(
-                host,
-                "'hosts' names a host that is not in corosync's nodelist, and nothing is claimed about other hosts' domains: correct it in fence_virt.conf or add the node in corosync.conf"
-            );
+        self.successor = None;
+        self.connected = true;
+        self.look_ahead = None;
+        let settings = (&self.settings, self.prover.is_possible());
+        self.core = Core::new(settings, Some(node), now);
+        if let Some(domains) = self.inventory.all() {
+            self.feed(Event::Inventory(domains));
         }
-        self.unknown_hosts = unknown;
-        if !self.unknown_hosts.is_empty() {
-            return Vec::new();
+        // Whoever is not taken along gets a failure.
+        for (ticket, waiting) in std::mem::take(&mut self.waiting) {
+            if let Some(request) = waiting.again {
+                self.request(ticket, request, waiting.reply);
+            }
         }
-        let counts =
-            |known: &(NodeId, String)| wanted.is_empty() || wanted.iter().any(|it| is(it, known));
-        hosts.into_iter().filter(counts).collect()
     }
 
     fn heard(&mut self, news: News) {
@@ -331,6 +292,7 @@ impl Owner {
         match brought {
             Brought::Done(job, outcome) => {
                 debug!(job = job.0, ?outcome, "a job is done");
+                self.core.jobs = self.core.jobs.saturating_sub(1);
                 self.feed(Event::Done(job, outcome));
             }
             Brought::Proof { node, since, proof } => {
@@ -346,7 +308,12 @@ impl Owner {
                 request,
                 reply,
             } => self.request(ticket, request, reply),
-            Command::Abandoned(ticket) => self.feed(Event::Abandoned(ticket)),
+            Command::Abandoned(ticket) => {
+                self.feed(Event::Abandoned(ticket));
+                if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                    waiting.again = None;
+                }
+            }
             Command::Ping(answer) => {
                 // Who has given up waiting asks again.
                 let _ = answer.send(());
@@ -361,23 +328,24 @@ impl Owner {
         request: Request,
         reply: oneshot::Sender<(Answer, Option<String>)>,
     ) {
+        // One that has joined keeps its requests to their end.
+        let passes_on = self.successor.is_some() || self.core.node.is_none();
         let waiting = Waiting {
             reply,
             action: request.action,
             domain: request.domain.clone(),
+            again: passes_on.then(|| request.clone()),
         };
-        // Dropped if there is no core: a failure.
-        if self.core.is_some() {
-            self.waiting.insert(ticket, waiting);
+        self.waiting.insert(ticket, waiting);
+        if self.successor.is_none() {
             self.feed(Event::Request(ticket, request));
         }
     }
 
     fn feed(&mut self, event: Event<'_>) {
-        let now = self.now();
-        let Some(core) = &mut self.core else { return };
+        let now = now(self.clock);
         let mut outputs = std::mem::take(&mut self.outputs);
-        core.cluster.handle(now, event, &mut outputs);
+        self.core.cluster.handle(now, event, &mut outputs);
         for output in outputs.drain(..) {
             self.perform(output);
         }
@@ -389,6 +357,7 @@ impl Owner {
             Output::Send(bytes) => self.corosync.send(bytes),
             Output::Do(id, job) => {
                 debug!(job = id.0, ?job, "a job is given");
+                self.core.jobs += 1;
                 let (jobs, bringer) = (Arc::clone(&self.jobs), self.bringer.clone());
                 tokio::spawn(async move {
                     let outcome = jobs.execute(job).await;
@@ -465,12 +434,12 @@ impl Owner {
             return;
         }
         self.reported = Instant::now();
-        if let Some(core) = &self.core {
-            self.teller.tell(core.cluster.members());
+        if self.core.node.is_some() {
+            self.teller.tell(self.core.cluster.members());
         }
-        let core = self.core.as_ref().map(|core| core.cluster.summary());
+        let core = self.core.cluster.summary();
         let condition = self.facts.condition.borrow().clone();
-        let summary = format!("{condition}; {}", core.unwrap_or_default());
+        let summary = format!("{condition}; {core}");
         *lock(&self.facts.summary) = summary;
     }
 }
@@ -483,33 +452,17 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// So many lines in a second.
-struct Allowance {
-    since: Instant,
-    used: u32,
-    missed: u32,
-}
-
-impl Allowance {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            used: 0,
-            missed: 0,
-        }
-    }
-
-    /// Whether one more is allowed, and how many were not since the last one.
-    fn allow(&mut self) -> Option<u32> {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            self.since = Instant::now();
-            self.used = 0;
-        }
-        if self.used >= NOTES_PER_SECOND {
-            self.missed = self.missed.saturating_add(1);
-            return None;
-        }
-        self.used += 1;
-        Some(std::mem::take(&mut self.missed))
+fn now(clock: Clock) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    let wall = wall.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    });
+    Now {
+        moment: clock.now(),
+        wall: WallTime(wall),
     }
 }
+
+#[cfg(test)]
+#[path = "owner_tests.rs"]
+mod tests;

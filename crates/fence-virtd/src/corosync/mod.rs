@@ -6,6 +6,8 @@
 //! as soon as corosync answers. The user sees [`Happening`]s in agreed order, and [`Happening::Disconnected`]
 //! whenever that order has a hole.
 
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod callbacks;
 mod calls;
 mod cmap;
@@ -129,6 +131,13 @@ impl Corosync {
     /// # Errors
     /// If the system has no thread or descriptor for it.
     pub fn start(group: &str) -> std::io::Result<Self> {
+        let corosync = Self::idle(group)?;
+        keeper::start(&corosync.shared)?;
+        Ok(corosync)
+    }
+
+    /// One that talks to nobody.
+    fn idle(group: &str) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(MAX_HAPPENINGS);
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         let shared = Arc::new(Shared {
@@ -140,7 +149,6 @@ impl Corosync {
             obstacle: watch::Sender::new(Some("not tried yet".to_owned())),
             gone: watch::Sender::new(false),
         });
-        keeper::start(&shared)?;
         Ok(Self {
             shared,
             happenings: receiver,

@@ -33,7 +33,7 @@ const DENIED: Outcome = Outcome::Reply(Reply::PermissionDenied);
 pub(crate) struct Dir(PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("fence-virtd-test-{}-{number}", std::process::id());
@@ -47,7 +47,7 @@ impl Dir {
     }
 
     /// A hypervisor inside this process with these domains.
-    fn node(&self, name: &str, domains: &[String]) -> String {
+    pub(crate) fn node(&self, name: &str, domains: &[String]) -> String {
         let path = self.0.join(name);
         fs::write(&path, format!("<node>{}</node>", domains.concat())).unwrap();
         format!("test://{}", path.display())
@@ -84,6 +84,13 @@ fn shut_off(name: &str, uuid: Uuid) -> String {
 
 fn transient(name: &str, uuid: Uuid) -> String {
     domain_in(name, uuid, 1, "<test:transient/>")
+}
+
+impl LibvirtBackend {
+    /// The domain's turn, until it is dropped.
+    pub(crate) async fn take_turn(&self, uuid: Uuid) -> Box<dyn std::any::Any + Send> {
+        Box::new(self.0.lanes.enter(uuid).await.unwrap())
+    }
 }
 
 /// A backend and the clock that its orders go by.
