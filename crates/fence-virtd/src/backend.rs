@@ -170,7 +170,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
     /// The daemon is ending: nothing that is not started yet is started any more.
     fn shut_down(&self);
 
-    /// The daemon has ended, as far as its peers are concerned: says good-bye to whoever the backend works with. May
+    /// The daemon has ended, as far as its peers are concerned: says good-bye to whoever the backend works with, so
+    /// that nothing is begun any more for what was asked here. Who still waits for an answer need not get one. May
     /// never resolve.
     fn leave(&self) -> Leaving<'_> {
         Box::pin(std::future::ready(()))

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use fence_proto::host::Limits;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::backend::{self, BackendError};
 use crate::background::{Readiness, raise_file_limit};
 use crate::clock::Clock;
-use crate::hub::{Hub, Phase};
+use crate::ending;
+use crate::hub::Hub;
 use crate::manager::Manager;
 use crate::reload::Current;
 use crate::supervisor::{Supervisor, SupervisorError};
@@ -18,15 +19,6 @@ use crate::watchdog;
 
 /// How often what is missing is looked for under `-w`.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How long orders under way may finish after SIGTERM.
-const DRAIN: Duration = Duration::from_millis(600);
-
-/// How long the last failures may take to be sent after that.
-const END: Duration = Duration::from_millis(200);
-
-/// How long leaving the cluster may take in the end: corosync may hang.
-const LEAVE: Duration = Duration::from_millis(150);
 
 /// Files that the daemon may hold, if its hard limit lets it: sessions, serial lines, libvirt's connections, programs. As many
 /// as its unit for systemd says.
@@ -185,20 +177,11 @@ impl Daemon {
         self.manager.reloaded(refused.as_deref());
     }
 
-    /// Lets orders under way finish, for a moment; then everybody who still waits gets a failure.
+    /// Ends, and logs what was counted.
     async fn end(&self) {
         let hub = &self.hub;
         self.manager.stopping();
-        hub.advance(Phase::Draining);
-        hub.backend.shut_down();
-        if timeout(DRAIN, hub.idle()).await.is_err() {
-            tracing::warn!("orders are still under way; their requesters get a failure");
-        }
-        hub.advance(Phase::Ending);
-        let _ = timeout(END, hub.idle()).await;
-        if timeout(LEAVE, hub.backend.leave()).await.is_err() {
-            tracing::warn!("the cluster's group could not be left in good order");
-        }
+        ending::end(hub).await;
         report(hub);
     }
 }

@@ -14,6 +14,7 @@ pub mod daemon;
 mod descriptor;
 pub mod domain_xml;
 pub mod door;
+mod ending;
 pub mod gate;
 pub mod hub;
 pub mod libvirt;
