@@ -29,11 +29,26 @@ pub(crate) fn run(group: &str) -> ExitCode {
 async fn serve(group: &str) -> std::io::Result<()> {
     let mut corosync = Corosync::start(group)?;
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    // Once it is told to, it asks for one barrier after the other, and says the first that comes after a change.
+    let (mut asks, mut changed) = (false, false);
     loop {
         tokio::select! {
-            happening = corosync.next() => println!("{}", describe(&happening)),
+            happening = corosync.next() => {
+                changed |= matches!(happening, Happening::Membership { .. });
+                let passed = asks && matches!(happening, Happening::Barrier(_));
+                if !passed || std::mem::take(&mut changed) {
+                    println!("{}", describe(&happening));
+                }
+                if passed {
+                    corosync.barrier();
+                }
+            }
             order = orders.next_line() => match order? {
                 None => return Ok(()),
+                Some(order) if order == "barriers" => {
+                    asks = true;
+                    corosync.barrier();
+                }
                 Some(order) => obey(&order, &mut corosync).await,
             },
         }

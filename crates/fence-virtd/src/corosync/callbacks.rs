@@ -3,7 +3,7 @@
 //! `rust-corosync` calls bare functions, under a lock of the whole process. So they do nothing but put the
 //! event down where the thread that dispatches finds it: callbacks run on that thread and no other.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use fence_cluster::seam::{LeaveReason, MemberId, NodeId};
 use fence_cluster::wire::message::MAX_MESSAGE;
@@ -11,13 +11,28 @@ use rust_corosync::{cpg, quorum};
 
 use super::Happening;
 
+/// One of corosync's rings: who made it, and its number.
+type Ring = (u32, u64);
+
 thread_local! {
     static INBOX: RefCell<Vec<Happening>> = const { RefCell::new(Vec::new()) };
+    /// The ring that the group was last told of in.
+    static GROUP_RING: Cell<Option<Ring>> = const { Cell::new(None) };
+    /// The ring that the quorum was last told of.
+    static QUORUM_RING: Cell<Option<Ring>> = const { Cell::new(None) };
 }
 
 /// What was put down on this thread since the last time.
 pub(super) fn take() -> Vec<Happening> {
     INBOX.with_borrow_mut(std::mem::take)
+}
+
+/// Whether the group has changed with corosync's ring and whether there is still quorum has not been told yet:
+/// corosync's parts are told of a new ring one after the other, the group first, and agree with the other hosts in
+/// between.
+pub(super) fn quorum_is_behind() -> bool {
+    let group = GROUP_RING.get();
+    group.is_some() && group != QUORUM_RING.get()
 }
 
 fn put(happening: Happening) {
@@ -29,7 +44,7 @@ pub(super) const CPG: cpg::ModelData = cpg::ModelData::ModelV1(cpg::Model1Data {
     flags: cpg::Model1Flags::None,
     deliver_fn: Some(delivered),
     confchg_fn: Some(membership_changed),
-    totem_confchg_fn: None,
+    totem_confchg_fn: Some(ring_changed),
 });
 
 /// What libquorum is to call.
@@ -79,12 +94,17 @@ fn membership_changed(
     });
 }
 
+fn ring_changed(_: &cpg::Handle, ring: cpg::RingId, _: Vec<rust_corosync::NodeId>) {
+    GROUP_RING.set(Some((ring.nodeid.into(), ring.seq)));
+}
+
 fn quorum_changed(
     _: &quorum::Handle,
     quorate: bool,
-    _: quorum::RingId,
+    ring: quorum::RingId,
     _: Vec<rust_corosync::NodeId>,
 ) {
+    QUORUM_RING.set(Some((ring.nodeid.into(), ring.seq)));
     put(Happening::Quorum(quorate));
 }
 

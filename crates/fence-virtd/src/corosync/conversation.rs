@@ -1,17 +1,18 @@
 //! The thread that talks to corosync, over one connection of each kind, until one of them breaks.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fence_cluster::seam::NodeId;
+use fence_cluster::seam::{MemberId, NodeId};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rust_corosync::{CsError, DispatchFlags, TrackFlags, cpg, quorum};
-use tokio::sync::mpsc::error::TrySendError;
 use tracing::{debug, warn};
 
+use super::caller::{Caller, End, TRY_AGAIN, lost};
 use super::cmap::Cmap;
 use super::keeper::Pulse;
 use super::{Happening, Shared, Trouble, callbacks, nodelist};
@@ -27,28 +28,14 @@ const PING: Duration = Duration::from_secs(1);
 /// changes, but `rust-corosync` aborts on some of those it is told (a text of length 0).
 const READ_HOSTS: Duration = Duration::from_secs(5);
 
-/// Pause before something is tried again that corosync can't do now.
-const TRY_AGAIN: Duration = Duration::from_millis(5);
+/// How long it may take until a member that leaves has left for all. Whoever has less time does not wait for it.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Events taken before anything else is looked at.
 const BATCH: usize = 64;
 
 /// Events taken for a barrier: more than can wait when nobody floods the group.
 const BARRIER_BATCH: usize = 4096;
-
-/// Why a conversation ends.
-enum End {
-    /// It does not count any more, or the group is being left.
-    Over,
-    /// It broke.
-    Lost(String),
-}
-
-impl From<Trouble> for End {
-    fn from(trouble: Trouble) -> Self {
-        Self::Lost(trouble.0)
-    }
-}
 
 /// Starts the thread.
 pub(super) fn start(
@@ -77,73 +64,12 @@ pub(super) fn start(
     started.map(drop)
 }
 
-/// Makes calls that may block.
-struct Caller {
-    shared: Arc<Shared>,
-    generation: u64,
-    pulse: Arc<Pulse>,
-}
-
-impl Caller {
-    fn still_counts(&self) -> Result<(), End> {
-        if self.shared.counts(self.generation) {
-            Ok(())
-        } else {
-            Err(End::Over)
-        }
-    }
-
-    /// One call.
-    fn call<T>(
-        &self,
-        name: &str,
-        call: impl FnOnce() -> rust_corosync::Result<T>,
-    ) -> Result<T, End> {
-        self.pulse.during(call).map_err(|error| lost(name, error))
-    }
-
-    /// One call, again as long as corosync can't do it now.
-    fn insist<T>(&self, name: &str, call: impl Fn() -> rust_corosync::Result<T>) -> Result<T, End> {
-        loop {
-            self.still_counts()?;
-            match self.pulse.during(&call) {
-                // It exists: an earlier conversation of ours has not left yet.
-                Err(CsError::CsErrTryAgain | CsError::CsErrExist) => thread::sleep(TRY_AGAIN),
-                Err(error) => return Err(lost(name, error)),
-                Ok(value) => return Ok(value),
-            }
-        }
-    }
-
-    /// Hands something over. Waits while the user is busy.
-    fn post(&self, happening: Happening) -> Result<(), End> {
-        let mut numbered = (self.generation, happening);
-        loop {
-            self.still_counts()?;
-            match self.shared.happenings.try_send(numbered) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Closed(_)) => return Err(End::Over),
-                Err(TrySendError::Full(back)) => numbered = back,
-            }
-            thread::sleep(TRY_AGAIN);
-        }
-    }
-}
-
-fn lost(call: &str, error: CsError) -> End {
-    End::Lost(match error {
-        CsError::CsErrLibrary | CsError::CsErrNotExist => {
-            format!("{call}: {error}; is corosync running?")
-        }
-        CsError::CsErrAccess => format!("{call}: {error}; the daemon must run as root"),
-        _ => format!("{call}: {error}"),
-    })
-}
-
 /// A conversation whose connections are there. They are closed, each by a call that may block, when it is
 /// dropped.
 struct Conversation<'c> {
     caller: &'c Caller,
+    /// This host.
+    node: NodeId,
     cpg: cpg::Handle,
     quorum: quorum::Handle,
     cmap: Cmap,
@@ -156,6 +82,8 @@ struct Conversation<'c> {
     ping_at: Instant,
     /// Corosync refused a message, for now.
     refused: bool,
+    /// Barriers that have not come yet.
+    barriers: VecDeque<u64>,
 }
 
 fn converse(caller: &Caller) -> Result<std::convert::Infallible, End> {
@@ -168,6 +96,7 @@ fn converse(caller: &Caller) -> Result<std::convert::Infallible, End> {
     let now = Instant::now();
     let mut conversation = Conversation {
         caller,
+        node: NodeId(node.into()),
         cpg,
         quorum,
         cmap,
@@ -178,14 +107,15 @@ fn converse(caller: &Caller) -> Result<std::convert::Infallible, End> {
         read_hosts_at: now,
         ping_at: now,
         refused: false,
+        barriers: VecDeque::new(),
     };
-    let end = conversation.begin(node).and_then(|()| conversation.talk());
+    let end = conversation.begin().and_then(|()| conversation.talk());
     conversation.close();
     end
 }
 
 impl Conversation<'_> {
-    fn begin(&mut self, node: rust_corosync::NodeId) -> Result<(), End> {
+    fn begin(&mut self) -> Result<(), End> {
         if !self.provider {
             warn!(
                 "corosync has no quorum provider, so nothing is claimed about other hosts' domains: set provider: corosync_votequorum in section quorum of corosync.conf"
@@ -205,7 +135,7 @@ impl Conversation<'_> {
         if !self.caller.shared.connected(self.caller.generation) {
             return Err(End::Over);
         }
-        let node = NodeId(node.into());
+        let node = self.node;
         self.caller.post(Happening::Connected { node })?;
         if let Some(hosts) = hosts {
             self.tell_hosts(hosts)?;
@@ -217,15 +147,14 @@ impl Conversation<'_> {
         loop {
             self.wait()?;
             self.caller.still_counts()?;
-            let barriers = std::mem::take(&mut lock(&self.caller.shared.state).barriers);
+            let asked = std::mem::take(&mut lock(&self.caller.shared.state).barriers);
+            self.barriers.extend(asked);
             self.dispatch_quorum()?;
-            if barriers.is_empty() {
+            if self.barriers.is_empty() {
                 self.dispatch(BATCH)?;
             } else {
                 self.take_all()?;
-            }
-            for barrier in barriers {
-                self.caller.post(Happening::Barrier(barrier))?;
+                self.pass_barriers()?;
             }
             self.send()?;
             let now = Instant::now();
@@ -293,7 +222,20 @@ impl Conversation<'_> {
         self.dispatch(BARRIER_BATCH)?;
         self.caller
             .call("cpg_local_get", || cpg::local_get(&self.cpg))?;
-        self.dispatch(BARRIER_BATCH).map(drop)
+        self.dispatch(BARRIER_BATCH)?;
+        self.dispatch_quorum()
+    }
+
+    /// Everything has come that was there when they were asked for, and the quorum that belongs to it.
+    fn pass_barriers(&mut self) -> Result<(), End> {
+        // What it still waits for wakes the next wait.
+        if self.provider && callbacks::quorum_is_behind() {
+            return Ok(());
+        }
+        for barrier in std::mem::take(&mut self.barriers) {
+            self.caller.post(Happening::Barrier(barrier))?;
+        }
+        Ok(())
     }
 
     fn dispatch_quorum(&mut self) -> Result<(), End> {
@@ -442,12 +384,34 @@ impl Conversation<'_> {
     fn close(mut self) {
         if self.caller.still_counts().is_err() {
             let _ = self.send();
-            let group = &self.caller.shared.group;
-            let left = self.caller.pulse.during(|| cpg::leave(&self.cpg, group));
+            let left = self.leave();
             debug!(?left, "left the cluster's group");
         }
         let pulse = Arc::clone(&self.caller.pulse);
         // Closing asks corosync, too.
         pulse.during(|| drop(self));
+    }
+
+    /// Leaves the group. This member has left when that is delivered, in order with everything that the others
+    /// send, and not when corosync has taken it.
+    fn leave(&self) -> rust_corosync::Result<()> {
+        let until = Instant::now() + LEAVES_WITHIN;
+        self.caller
+            .patiently(until, || cpg::leave(&self.cpg, &self.caller.shared.group))?;
+        let me = MemberId {
+            node: self.node,
+            pid: std::process::id(),
+        };
+        let leaves = |happening| match happening {
+            Happening::Membership { left, .. } => left.iter().any(|(member, _)| *member == me),
+            _ => false,
+        };
+        let flags = DispatchFlags::OneNonblocking;
+        // What else comes is for nobody any more.
+        while !callbacks::take().into_iter().any(leaves) {
+            self.caller
+                .patiently(until, || cpg::dispatch(&self.cpg, flags))?;
+        }
+        Ok(())
     }
 }

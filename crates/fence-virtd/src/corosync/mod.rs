@@ -10,6 +10,7 @@
 pub(crate) mod by_hand;
 mod callbacks;
 mod calls;
+mod caller;
 mod cmap;
 mod conversation;
 mod keeper;

@@ -1,5 +1,7 @@
 //! What our code for the group says: who is there and why no longer, quorum, hosts, messages in order.
 
+use std::time::{Duration, Instant};
+
 use fence_lab::{Verdict, ensure};
 use nix::sys::signal::Signal;
 
@@ -26,6 +28,14 @@ pub(super) const CASES: &[Named] = &[
     (
         "barrier comes behind everything that was sent before",
         barrier,
+    ),
+    (
+        "barrier comes behind the loss of quorum that belongs to what came before it",
+        barrier_and_quorum,
+    ),
+    (
+        "member that leaves has left when that is agreed and not when it is asked for",
+        leaving,
     ),
 ];
 
@@ -161,5 +171,56 @@ fn barrier(stage: &mut Stage) -> Verdict {
     let asked = member.hears("asked 1", 0)?;
     member.hears("barrier 1", asked)?;
     member.hears("message 199 of 1000 from 1", 0)?;
+    Ok(())
+}
+
+/// Corosync tells of a new ring part by part, the group first and the quorum later, when the hosts that are left have
+/// agreed on that.
+fn barrier_and_quorum(stage: &mut Stage) -> Verdict {
+    stage.nodes_without_corosync(3)?;
+    for id in 1..=3 {
+        // Three of five have quorum, two have not.
+        stage.node(id)?.configure(5)?;
+        stage.node(id)?.start_corosync()?;
+    }
+    for id in 1..=3 {
+        stage.node(id)?.wait_for(3)?;
+    }
+    let mut members = [stage.member(1)?, stage.member(2)?];
+    let other = stage.member(3)?;
+    other.hears("members 1,2,3 left ", 0)?;
+    let mut from = Vec::new();
+    for member in &mut members {
+        let at = member.hears("members 1,2,3 left ", 0)?;
+        member.order("barriers")?;
+        from.push(member.hears("barrier *", at)?);
+    }
+    stage.node(3)?.plug(false)?;
+    for (member, at) in members.iter().zip(from) {
+        let gone = member.hears("members 1,2 left 3:NodeDown", at)?;
+        let passed = member.hears("barrier *", gone)?;
+        let said = member.said();
+        let before = said.get(at..passed).unwrap_or_default();
+        let lost = before.iter().any(|line| line == "quorum false");
+        ensure!(lost, "the quorum was thought to be there: {before:?}");
+    }
+    Ok(())
+}
+
+/// While the token is lost nothing is agreed.
+fn leaving(stage: &mut Stage) -> Verdict {
+    stage.nodes(2)?;
+    let mut member = stage.member(1)?;
+    let other = stage.member(2)?;
+    other.hears("members 1,2 left ", 0)?;
+    member.hears("members 1,2 left ", 0)?;
+    stage.node(2)?.signal(Signal::SIGSTOP)?;
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    member.order("leave")?;
+    member.hears("left", 0)?;
+    let took = began.elapsed();
+    stage.node(2)?.signal(Signal::SIGCONT)?;
+    ensure!(took > Duration::from_millis(400), "left after {took:?}");
     Ok(())
 }
