@@ -64,7 +64,11 @@ impl Rig {
         (rig, by_hand)
     }
 
-    async fn ask(&mut self, action: Action, domain: &str) -> oneshot::Receiver<Answer> {
+    async fn ask(
+        &mut self,
+        action: Action,
+        domain: &str,
+    ) -> oneshot::Receiver<(Answer, Option<String>)> {
         let (reply, answer) = oneshot::channel();
         let now = self.clock.now();
         let source = Source::Ip([127, 0, 0, 1].into());
@@ -94,9 +98,9 @@ impl Rig {
     }
 }
 
-async fn answer(answer: oneshot::Receiver<Answer>) -> Answer {
+async fn answer(answer: oneshot::Receiver<(Answer, Option<String>)>) -> Answer {
     let answer = timeout(Duration::from_secs(30), answer).await;
-    answer.expect("in time").expect("an answer")
+    answer.expect("in time").expect("an answer").0
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod callbacks;
-mod calls;
 mod caller;
+mod calls;
 mod cmap;
 mod conversation;
 mod keeper;
