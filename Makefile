@@ -20,7 +20,9 @@ help:
 	@echo "make bench         measure against the C programs, write docs/benchmarks.md (root)"
 	@echo "make static-agent  a static fence_xvm in target/static/"
 	@echo "make install       programs, pages, completions, unit: PREFIX=/usr/local DESTDIR= (root, after make release)"
+	@echo "make uninstall     takes these away again, but no configuration (root)"
 	@echo "make deb           Debian packages in target/deb/"
+	@echo "make setup         install what the tests need (root)"
 	@echo "make generated     manual pages and completions, from the programs' tables"
 	@echo "make build         debug build;  make release: optimised build"
 

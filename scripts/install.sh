@@ -82,6 +82,6 @@ for example in etc/fence_virt.conf etc/fence_virt.toml systemd/examples/*; do
     put 644 "$example" "$DOCDIR/examples/${example##*/}"
 done
 
-if [ "$action" = install ] && [ ! -e "$DESTDIR/etc/fence_virt.conf" ]; then
+if [ "$action" = install ] && [ ! -e "$DESTDIR/etc/fence_virt.conf" ] && [ ! -L "$DESTDIR/etc/fence_virt.conf" ]; then
     install -D -m 644 etc/fence_virt.conf "$DESTDIR/etc/fence_virt.conf"
 fi

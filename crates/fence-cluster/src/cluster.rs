@@ -60,6 +60,8 @@ pub struct Cluster {
     /// that kind were delivered.
     pub(crate) original_seqno: u32,
     pub(crate) original_requests: u64,
+    /// How many members have departed.
+    pub(crate) departures: u64,
     /// When a message of this member's own last came back: until then everybody's did.
     pub(crate) echoed: Moment,
     /// When the last event was handled.
@@ -111,6 +113,7 @@ impl Cluster {
             digest_due: now.moment + DIGEST,
             original_seqno: 0,
             original_requests: 0,
+            departures: 0,
             echoed: now.moment,
             last: now.moment,
             attention: Attention::default(),
@@ -132,6 +135,7 @@ impl Cluster {
         self.attention.all = self.touches_all(now.moment, &event);
         self.take(cx, event);
         self.look_around(cx);
+        self.clear_memories(cx.now);
         if self.attention.drained {
             self.begin_announced(cx);
         }

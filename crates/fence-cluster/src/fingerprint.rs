@@ -66,6 +66,9 @@ impl Cluster {
         for fetch in self.fetches.values_mut() {
             to.some(&mut fetch.asked);
         }
+        for memory in self.memories.values_mut() {
+            to.some(&mut memory.sure_at);
+        }
         for inquiry in self.inquiries.values_mut() {
             if let Some((asked, _)) = &mut inquiry.asked {
                 to.one(asked);
@@ -138,6 +141,7 @@ impl Hash for Cluster {
         (&self.jobs, &self.kept, &self.cases).hash(state);
         (self.next_number, self.digest_due, self.last).hash(state);
         (self.alone, self.echoed, self.served, &self.held).hash(state);
+        self.departures.hash(state);
         (self.original_seqno, self.original_requests).hash(state);
     }
 }

@@ -1,19 +1,19 @@
 //! What members tell each other of what they have and remember, and noticing who has missed
 //! something.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use fence_proto::Moment;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory, Starting};
-use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES};
+use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES, SURE};
 use crate::peers::{Fetch, Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
 use crate::wire::message::{Change, Mention, Message, Part, Stand, Want};
-use crate::wire::record::Record;
+use crate::wire::record::{Holding, Record};
 
 impl Cluster {
     /// A message of our own kind.
@@ -183,7 +183,11 @@ impl Cluster {
         let mut changes = Vec::new();
         for (uuid, record) in &inventory.domains {
             self.gone.outdated(*uuid, record.version);
-            self.stir(*uuid, record.holding());
+            if inventory.current {
+                self.told(*uuid, record.holding(), Holding::Nothing);
+            } else {
+                self.stir(*uuid, record.holding());
+            }
             changes.extend(self.runs_last_here(*uuid, record));
         }
         self.announce(cx, changes);
@@ -253,7 +257,7 @@ impl Cluster {
         match change {
             Change::Record { uuid, record } => {
                 self.gone.outdated(uuid, record.version);
-                self.stir(uuid, record.holding());
+                self.told(uuid, record.holding(), Holding::Nothing);
                 let change = self.runs_last_here(uuid, &record);
                 self.announce(cx, change.into_iter().collect());
             }
@@ -338,7 +342,9 @@ impl Cluster {
                     reason,
                     heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
                     domains: inventory.domains,
-                    starting: Starting::AllBut(self.running()),
+                    starting: Starting::AllBut(BTreeSet::new()),
+                    departures: self.departures,
+                    sure_at: Some(cx.now + SURE),
                 };
                 self.remember(cx, node, memory);
             }

@@ -157,6 +157,10 @@ pub(crate) struct Memory {
     pub(crate) heard: WallTime,
     pub(crate) domains: Domains,
     pub(crate) starting: Starting,
+    /// How many departures there had been with this one.
+    pub(crate) departures: u64,
+    /// When what members say that they have running is sure to be younger than the departure.
+    pub(crate) sure_at: Option<Moment>,
 }
 
 /// What a host may have been starting when it was lost. A start shows only when it is over.

@@ -31,6 +31,10 @@ pub(crate) const MAX_GONE: usize = 4_096;
 /// The most departed hosts that are remembered; a greeting mentions no more.
 pub(crate) const MAX_MEMORIES: usize = 256;
 
+/// So long after a host was lost what members say that they have running is younger than that: a libvirt that does
+/// not answer is noticed in less.
+pub(crate) const SURE: Duration = Duration::from_secs(12);
+
 /// How often every member gives a sign of life.
 pub(crate) const DIGEST: Duration = Duration::from_secs(2);
 

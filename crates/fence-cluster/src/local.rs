@@ -73,7 +73,7 @@ impl Cluster {
         for uuid in gone {
             changes.extend(self.take_out(uuid, false));
         }
-        if !was_current && !first {
+        if !was_current && !first && self.local.current {
             changes.push(Change::Current { current: true });
         }
         if first || changes.len() > MANY_CHANGES {
@@ -149,7 +149,7 @@ impl Cluster {
         }
         self.gone.outdated(uuid, version);
         let before = old.map_or(Holding::Nothing, Record::holding);
-        self.stir(uuid, before.max(record.holding()));
+        self.told(uuid, record.holding(), before);
         self.local.domains.insert(uuid, record.clone());
         Some(Change::Record { uuid, record })
     }

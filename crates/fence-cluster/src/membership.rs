@@ -8,11 +8,11 @@ use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::{Memory, Starting};
 use crate::knowledge::Place;
-use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
+use crate::limits::{DIGEST, MAX_MEMORIES, SILENT, SURE};
 use crate::peers::{Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, Migration, NodeId, WallTime};
-use crate::wire::message::{Mention, Message};
+use crate::wire::message::{Key, Mention, Message};
 use crate::wire::record::Holding;
 
 impl Cluster {
@@ -112,17 +112,64 @@ impl Cluster {
         memory.starting = if shutting_down {
             Starting::Nothing
         } else {
-            Starting::AllBut(self.running())
+            Starting::AllBut(BTreeSet::new())
         };
+        self.departures = self.departures.saturating_add(1);
+        memory.departures = self.departures;
+        memory.sure_at = Some(cx.now + SURE);
         memory.down = self.is_down(node);
         self.remember_starts(member, &mut memory);
         self.remember(cx, node, memory);
     }
 
-    /// The domains that members have running, or coming in.
+    /// What members have had running for long enough cannot have been starting on a host when it was lost.
+    pub(crate) fn clear_memories(&mut self, now: Moment) {
+        let due = |memory: &Memory| memory.sure_at.is_some_and(|at| now >= at);
+        if !self.memories.values().any(due) {
+            return;
+        }
+        let running = self.running();
+        for memory in self.memories.values_mut().filter(|memory| due(memory)) {
+            memory.sure_at = None;
+            for uuid in &running {
+                memory.starting.runs_elsewhere(*uuid);
+            }
+        }
+    }
+
+    /// A member has found the domain in a round, or has destroyed it: it has not been starting on a host that was
+    /// lost before the round was delivered.
+    pub(crate) fn found_in_round(&mut self, key: Key, round: u16) {
+        let turn = self.turns.find(key);
+        let turn = turn.filter(|turn| turn.round.round == round);
+        let turn = turn.map(|turn| (turn.round.uuid, turn.departures));
+        let case = self
+            .cases
+            .get(&key.number)
+            .filter(|case| key.requester == self.config.me && case.pursuit.round == round);
+        let case = || {
+            let uuid = case?.target.as_ref()?.uuid;
+            Some((uuid, case?.pursuit.departures))
+        };
+        let Some((uuid, departures)) = turn.or_else(case) else {
+            return;
+        };
+        for memory in self.memories.values_mut() {
+            if memory.departures <= departures {
+                memory.starting.runs_elsewhere(uuid);
+            }
+        }
+    }
+
+    /// The domains that members have running, or coming in: those that say so now. What was last said of a
+    /// host whose libvirt does not answer may have ended since.
     pub(crate) fn running(&self) -> BTreeSet<Uuid> {
-        let members = self.all_domains();
-        let members = members.filter(|(place, _)| !matches!(place, Place::Departed(_)));
+        let says = |place: &Place| match place {
+            Place::Here => self.local.current,
+            Place::Member(member) => self.peers.get(member).is_some_and(Peer::is_whole),
+            Place::Departed(_) => false,
+        };
+        let members = self.all_domains().filter(|(place, _)| says(place));
         let records = members.flat_map(|(_, domains)| domains);
         let copies = records.filter(|(_, record)| record.holding() >= Holding::Incoming);
         copies.map(|(uuid, _)| *uuid).collect()

@@ -79,7 +79,11 @@ impl Cluster {
         let uuid = round.uuid;
         let number = round.round;
         let times = Times::new(cx.now, round.limits);
-        match self.turns.round(key, round, times) {
+        let taken = self.turns.round(key, round, times);
+        if let Some(turn) = self.turns.find_mut(key).filter(|_| taken.is_ok()) {
+            turn.departures = self.departures;
+        }
+        match taken {
             Ok(None | Some(What::Off(_))) => Ok(()),
             Ok(Some(What::Start(_))) => {
                 self.starts_not(cx, uuid);

@@ -144,6 +144,8 @@ impl Peer {
             heard: heard.max(older),
             domains,
             starting: Starting::AllBut(BTreeSet::new()),
+            departures: 0,
+            sure_at: None,
         }
     }
 }
@@ -168,6 +170,8 @@ fn unsettled(
         heard,
         domains: Domains::new(),
         starting: Starting::AllBut(BTreeSet::new()),
+        departures: 0,
+        sure_at: None,
     });
     // Newer than what those remember who have not seen it back.
     memory.stand.seq = memory.stand.seq.saturating_add(1);

@@ -78,6 +78,8 @@ pub(crate) struct Turn {
     pub(crate) due_again: bool,
     /// This member has destroyed the domain without asking anybody since: it does not start it.
     pub(crate) no_start: bool,
+    /// How many departures there had been when the round was delivered.
+    pub(crate) departures: u64,
 }
 
 impl Turn {
@@ -195,6 +197,7 @@ impl Turns {
             part: Part::Due,
             due_again: false,
             no_start: false,
+            departures: 0,
         };
         self.turns.insert(key, turn);
         Ok(None)

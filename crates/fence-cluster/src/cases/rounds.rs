@@ -83,6 +83,7 @@ impl Cluster {
         let pursuit = &mut case.pursuit;
         pursuit.round = pursuit.round.saturating_add(1);
         pursuit.sent = cx.now;
+        pursuit.departures = self.departures;
         pursuit.answers.clear();
         pursuit.stirred = false;
         pursuit.held = Held::No;

@@ -124,6 +124,8 @@ pub(crate) struct Pursuit {
     /// The last round's number; 0 before the first.
     pub(crate) round: u16,
     pub(crate) sent: Moment,
+    /// How many departures there had been by then.
+    pub(crate) departures: u64,
     /// Its place in the queue.
     pub(crate) place: Place,
     pub(crate) answers: BTreeMap<MemberId, Finding>,

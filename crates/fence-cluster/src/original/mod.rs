@@ -235,11 +235,11 @@ impl Cluster {
             version,
         };
         let changed = before != Some(&record);
-        let holding = holding.max(record.holding());
+        let now = record.holding();
         inventory.put(uuid, record);
         if changed {
             self.gone.outdated(uuid, version);
-            self.stir(uuid, holding);
+            self.told(uuid, now, holding);
             self.touch_domain(uuid);
         }
     }

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use fence_cluster::seam::LeaveReason;
+use fence_cluster::seam::{LeaveReason, Migration};
 use fence_proto::{Action, Reply};
 
 use super::bus::DETECT;
 use super::host::Setup;
-use super::world::World;
+use super::world::{World, uuid};
 
 const NOTICED: Duration = Duration::from_secs(4);
 
@@ -248,7 +248,7 @@ fn unknown_domain_is_a_failure_for_every_action_even_without_the_highest_id() {
 #[test]
 fn uuid_of_a_running_domain_is_as_good_as_its_name() {
     let mut world = three();
-    let uuid = super::world::uuid(1).to_string();
+    let uuid = uuid(1).to_string();
     assert_eq!(world.reply(1, Action::Status, &uuid), Reply::Success);
     assert_eq!(
         world.reply(1, Action::Status, &uuid.to_uppercase()),
@@ -490,4 +490,25 @@ fn start_in_the_moment_of_a_cut_is_not_taken_for_off() {
     world.fence(3);
     world.run_for(Duration::from_secs(2));
     assert_eq!(world.reply(1, Action::Status, "vm2"), Reply::Off);
+}
+
+#[test]
+fn what_a_silent_libvirt_last_said_does_not_clear_a_lost_host() {
+    // vm2 ended on host 1 while nobody could see it, and was being started on host 3 when that was lost.
+    let mut world = three();
+    world.install(1, 2);
+    world.define(3, 2);
+    world.run_for(Duration::from_millis(100));
+    world.hang_libvirt(1);
+    world.run_for(Duration::from_secs(2));
+    world.host(1).libvirt.end(uuid(2), Migration::None);
+    world.cut(&[3], 1);
+    world.boot(3, 2);
+    world.run_for(NOTICED);
+    world.free_libvirt(1);
+    world.run_for(Duration::from_secs(2));
+    for action in [Action::Status, Action::Off, Action::On] {
+        assert_eq!(world.reply(2, action, "vm2"), Reply::Failure);
+    }
+    assert_eq!(world.runs_on(2), [3]);
 }

@@ -168,7 +168,8 @@ fn keep(path: &Path) -> Result<PathBuf, FileError> {
 /// The daemon may run as a user of its own, which has to be able to read the file.
 fn keep_owner(new: &Path, old: &Path) {
     if let Ok(metadata) = old.metadata() {
-        let _ = std::os::unix::fs::chown(new, Some(metadata.uid()), Some(metadata.gid()));
+        // Somebody who may write there may have put a link in its place.
+        let _ = std::os::unix::fs::lchown(new, Some(metadata.uid()), Some(metadata.gid()));
     }
 }
 
