@@ -8,7 +8,7 @@ use crate::bent::{
 };
 use crate::claims::Flaw;
 use crate::explore::catch;
-use crate::plan::{Kind, Plan};
+use crate::plan::{Ask, Kind, Plan};
 
 fn caught<B: Bend>(action: Action, menu: &[(Kind, u8)], flaw: Flaw) {
     let bend = std::any::type_name::<B>().rsplit("::").next().unwrap();
@@ -47,17 +47,22 @@ fn deadlines_are_needed() {
 
 #[test]
 fn quorum_is_needed() {
-    // It stops where it runs, behind a cut, and the others start it: the one that is alone does not hear.
+    // It is destroyed where it ran, behind a cut, and the others start it: the one that is alone does not hear.
     for (action, flaw) in [
         (Action::Status, Flaw::FalseOff),
         (Action::Off, Flaw::FalseSuccess),
     ] {
-        let menu = [(Kind::Cut, 1), (Kind::Stop, 1), (Kind::Start, 1)];
-        let mut plan = Plan::new(format!("bent: AlwaysHasQuorum, {}", action.name()), action);
-        plan = plan.with(&menu);
+        let menu = [(Kind::Cut, 1), (Kind::Start, 1)];
+        let name = format!("bent: AlwaysHasQuorum, {}", action.name());
+        let mut plan = Plan::new(name, Action::Off).with(&menu);
         plan.domains[0].runs = Some(0);
         plan.domains[0].defined = vec![0, 1, 2];
-        plan.faults = 3;
+        plan.asks.push(Ask {
+            host: 0,
+            action,
+            domain: 0,
+        });
+        plan.faults = 2;
         plan.ask_by = 6000;
         catch::<Bent<AlwaysHasQuorum>>(plan, flaw);
     }
