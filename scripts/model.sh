@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The model checker with its larger bounds, and more random walks: some minutes. `cargo test` has the smaller ones.
+# The model checker with its larger bounds, and more random walks: an hour or more, and 10 GB of memory. `cargo test` has the smaller ones.
 # FENCE_WALKS=N walks more, FENCE_SEED=N from another seed on. docs/cluster.md says what is modelled.
 set -euo pipefail
 cd "$(dirname "$0")/.."
