@@ -67,7 +67,7 @@ impl Cluster {
             to.some(&mut fetch.asked);
         }
         for memory in self.memories.values_mut() {
-            to.some(&mut memory.sure_at);
+            memory.starting.moments(|moment| to.one(moment));
         }
         for inquiry in self.inquiries.values_mut() {
             if let Some((asked, _)) = &mut inquiry.asked {

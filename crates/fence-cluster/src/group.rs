@@ -1,17 +1,18 @@
 //! What members tell each other of what they have and remember, and noticing who has missed
 //! something.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use fence_proto::Moment;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory, Starting};
-use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES, SURE};
+use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory};
+use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES};
 use crate::peers::{Fetch, Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
+use crate::starting::Starting;
 use crate::wire::message::{Change, Mention, Message, Part, Stand, Want};
 use crate::wire::record::{Holding, Record};
 
@@ -342,9 +343,7 @@ impl Cluster {
                     reason,
                     heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
                     domains: inventory.domains,
-                    starting: Starting::AllBut(BTreeSet::new()),
-                    departures: self.departures,
-                    sure_at: Some(cx.now + SURE),
+                    starting: Starting::anything(self.departures, cx.now),
                 };
                 self.remember(cx, node, memory);
             }

@@ -1,13 +1,14 @@
 //! What a host has: the inventories of members, how they are put together from parts, and what is
 //! remembered of hosts that departed and of domains that are gone.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use fence_proto::{Moment, Uuid};
 
 use crate::limits::{MAX_DOMAINS, MAX_GONE};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, NodeId, WallTime};
+use crate::starting::Starting;
 use crate::wire::message::{Change, Mention, PART_BYTES, Part, Stand};
 use crate::wire::record::{Holding, Record};
 
@@ -157,35 +158,6 @@ pub(crate) struct Memory {
     pub(crate) heard: WallTime,
     pub(crate) domains: Domains,
     pub(crate) starting: Starting,
-    /// How many departures there had been with this one.
-    pub(crate) departures: u64,
-    /// When what members say that they have running is sure to be younger than the departure.
-    pub(crate) sure_at: Option<Moment>,
-}
-
-/// What a host may have been starting when it was lost. A start shows only when it is over.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Starting {
-    /// Nothing: it said before that it is shutting down.
-    Nothing,
-    /// Anything but these: a member is known to have had them running since.
-    AllBut(BTreeSet<Uuid>),
-}
-
-impl Starting {
-    fn may_be(&self, uuid: Uuid) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::AllBut(elsewhere) => !elsewhere.contains(&uuid),
-        }
-    }
-
-    /// A member has the domain running.
-    pub(crate) fn runs_elsewhere(&mut self, uuid: Uuid) {
-        if let Self::AllBut(elsewhere) = self {
-            elsewhere.insert(uuid);
-        }
-    }
 }
 
 impl Memory {

@@ -32,6 +32,7 @@ mod original;
 mod parts;
 mod peers;
 mod proofs;
+mod starting;
 mod turns;
 mod verdict;
 mod work;

@@ -1,18 +1,18 @@
 //! Who is in the group, and what is remembered of those who are not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fence_proto::{Moment, Uuid};
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::inventory::{Memory, Starting};
-use crate::knowledge::Place;
-use crate::limits::{DIGEST, MAX_MEMORIES, SILENT, SURE};
+use crate::inventory::Memory;
+use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
 use crate::peers::{Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, Migration, NodeId, WallTime};
-use crate::wire::message::{Key, Mention, Message};
+use crate::starting::Starting;
+use crate::wire::message::{Mention, Message};
 use crate::wire::record::Holding;
 
 impl Cluster {
@@ -109,70 +109,15 @@ impl Cluster {
         let goes_on = reason != LeaveReason::NodeDown && !shutting_down;
         memory.whole &= self.quorum && self.connected && !stood_still && !goes_on && ours;
         memory.shutting_down = shutting_down;
+        self.departures = self.departures.saturating_add(1);
         memory.starting = if shutting_down {
             Starting::Nothing
         } else {
-            Starting::AllBut(BTreeSet::new())
+            Starting::anything(self.departures, cx.now)
         };
-        self.departures = self.departures.saturating_add(1);
-        memory.departures = self.departures;
-        memory.sure_at = Some(cx.now + SURE);
         memory.down = self.is_down(node);
         self.remember_starts(member, &mut memory);
         self.remember(cx, node, memory);
-    }
-
-    /// What members have had running for long enough cannot have been starting on a host when it was lost.
-    pub(crate) fn clear_memories(&mut self, now: Moment) {
-        let due = |memory: &Memory| memory.sure_at.is_some_and(|at| now >= at);
-        if !self.memories.values().any(due) {
-            return;
-        }
-        let running = self.running();
-        for memory in self.memories.values_mut().filter(|memory| due(memory)) {
-            memory.sure_at = None;
-            for uuid in &running {
-                memory.starting.runs_elsewhere(*uuid);
-            }
-        }
-    }
-
-    /// A member has found the domain in a round, or has destroyed it: it has not been starting on a host that was
-    /// lost before the round was delivered.
-    pub(crate) fn found_in_round(&mut self, key: Key, round: u16) {
-        let turn = self.turns.find(key);
-        let turn = turn.filter(|turn| turn.round.round == round);
-        let turn = turn.map(|turn| (turn.round.uuid, turn.departures));
-        let case = self
-            .cases
-            .get(&key.number)
-            .filter(|case| key.requester == self.config.me && case.pursuit.round == round);
-        let case = || {
-            let uuid = case?.target.as_ref()?.uuid;
-            Some((uuid, case?.pursuit.departures))
-        };
-        let Some((uuid, departures)) = turn.or_else(case) else {
-            return;
-        };
-        for memory in self.memories.values_mut() {
-            if memory.departures <= departures {
-                memory.starting.runs_elsewhere(uuid);
-            }
-        }
-    }
-
-    /// The domains that members have running, or coming in: those that say so now. What was last said of a
-    /// host whose libvirt does not answer may have ended since.
-    pub(crate) fn running(&self) -> BTreeSet<Uuid> {
-        let says = |place: &Place| match place {
-            Place::Here => self.local.current,
-            Place::Member(member) => self.peers.get(member).is_some_and(Peer::is_whole),
-            Place::Departed(_) => false,
-        };
-        let members = self.all_domains().filter(|(place, _)| says(place));
-        let records = members.flat_map(|(_, domains)| domains);
-        let copies = records.filter(|(_, record)| record.holding() >= Holding::Incoming);
-        copies.map(|(uuid, _)| *uuid).collect()
     }
 
     /// Who was told to start a domain may have begun, without our having heard of it.
@@ -193,18 +138,16 @@ impl Cluster {
             let hosts = self.hosts.as_ref();
             hosts.is_none_or(|hosts| hosts.contains_key(node))
         };
-        let mut strange = self.memories.keys().filter(|node| !configured(node));
-        let strange = strange.next().copied();
         if self.memories.len() >= MAX_MEMORIES && !self.memories.contains_key(&node) {
             // Hosts that are configured come first: they are what requests ask for.
-            if let Some(strange) = strange.filter(|_| configured(&node)) {
-                self.memories.remove(&strange);
-                self.memories.insert(node, memory);
+            let mut strange = self.memories.keys().filter(|node| !configured(node));
+            let strange = strange.next().copied().filter(|_| configured(&node));
+            let Some(strange) = strange else {
+                self.counters.count(Reason::Full);
+                cx.warn(format!("too many departed hosts: {node} is not remembered"));
                 return;
-            }
-            self.counters.count(Reason::Full);
-            cx.warn(format!("too many departed hosts: {node} is not remembered"));
-            return;
+            };
+            self.memories.remove(&strange);
         }
         self.memories.insert(node, memory);
     }

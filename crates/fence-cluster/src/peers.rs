@@ -1,14 +1,15 @@
 //! The other members of the group, and what each has said of itself.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use fence_proto::Moment;
 
 use crate::cx::Cx;
-use crate::inventory::{Assembly, Domains, Inventory, Memory, Starting};
+use crate::inventory::{Assembly, Domains, Inventory, Memory};
 use crate::limits::{ASK_AGAIN, MUTE};
 use crate::original::Original;
 use crate::seam::{LeaveReason, NodeId, WallTime};
+use crate::starting::{Shown, Starting};
 use crate::wire::message::{Mention, Stand};
 
 /// What runs there.
@@ -143,9 +144,7 @@ impl Peer {
             reason,
             heard: heard.max(older),
             domains,
-            starting: Starting::AllBut(BTreeSet::new()),
-            departures: 0,
-            sure_at: None,
+            starting: Starting::AllBut(Shown::default()),
         }
     }
 }
@@ -169,9 +168,7 @@ fn unsettled(
         reason,
         heard,
         domains: Domains::new(),
-        starting: Starting::AllBut(BTreeSet::new()),
-        departures: 0,
-        sure_at: None,
+        starting: Starting::AllBut(Shown::default()),
     });
     // Newer than what those remember who have not seen it back.
     memory.stand.seq = memory.stand.seq.saturating_add(1);

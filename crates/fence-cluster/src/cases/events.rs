@@ -111,17 +111,6 @@ impl Cluster {
         }
     }
 
-    /// A member says that it has a copy of the domain, or has it no longer. In the former case no host that was
-    /// lost before can have been starting it.
-    pub(crate) fn told(&mut self, uuid: Uuid, now: Holding, before: Holding) {
-        if now >= Holding::Incoming {
-            for memory in self.memories.values_mut() {
-                memory.starting.runs_elsewhere(uuid);
-            }
-        }
-        self.stir(uuid, now.max(before));
-    }
-
     /// A copy of the domain came or went.
     pub(crate) fn stir(&mut self, uuid: Uuid, holding: Holding) {
         if holding < Holding::Incoming {

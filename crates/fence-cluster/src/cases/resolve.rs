@@ -84,8 +84,8 @@ impl Cluster {
     /// Whether no member may have another domain that is called so: by a UUID none can; for a name
     /// everybody must have listed what it has, once at least.
     fn everybody_has_listed_names(&self, case: &Case, uuid: Uuid) -> bool {
-        let by_uuid = case.request.domain.as_uuid() == Some(uuid);
-        by_uuid || (self.local.known && self.peers.keys().all(|member| self.has_listed(*member)))
+        case.is_by_uuid(uuid)
+            || (self.local.known && self.peers.keys().all(|member| self.has_listed(*member)))
     }
 
     /// Whether a member has listed what it has, now or before it went and came back. Those that run the
@@ -111,7 +111,7 @@ impl Cluster {
             };
             counts && domains.any(called)
         });
-        text.as_uuid() == Some(uuid) || others.next().is_none()
+        case.is_by_uuid(uuid) || others.next().is_none()
     }
 
     /// All names of the domain, one of them at least.
@@ -260,9 +260,8 @@ impl Cluster {
         }
         match meaning_of(found) {
             Meaning::Known(uuid, names) => {
-                let by_uuid = case.request.domain.as_uuid() == Some(uuid);
                 let mute = silent.iter().find(|member| !self.has_listed(**member));
-                if let Some(member) = mute.filter(|_| !by_uuid) {
+                if let Some(member) = mute.filter(|_| !case.is_by_uuid(uuid)) {
                     let host = self.host_name(member.node);
                     return fail(format!(
                         "{host} has not listed its domains, one of which may have the name \"{}\" too; use the UUID {uuid}, or check fence_virtd and libvirt there",

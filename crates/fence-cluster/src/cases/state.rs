@@ -217,6 +217,11 @@ impl Case {
         self.request.action
     }
 
+    /// Whether it calls the domain by its UUID, which no other can have.
+    pub(crate) fn is_by_uuid(&self, uuid: Uuid) -> bool {
+        self.request.domain.as_uuid() == Some(uuid)
+    }
+
     /// How long members have for what a message asks of them.
     pub(crate) fn limits(&self, now: Moment) -> Limits {
         let begin_by = if self.pursuit.has_begun {
