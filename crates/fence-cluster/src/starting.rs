@@ -8,7 +8,7 @@ use fence_proto::{Moment, Uuid};
 use crate::cluster::Cluster;
 use crate::inventory::Memory;
 use crate::knowledge::Place;
-use crate::limits::SURE;
+use crate::limits::{MAX_DOMAINS, SURE};
 use crate::peers::Peer;
 use crate::wire::message::Key;
 use crate::wire::record::Holding;
@@ -63,8 +63,11 @@ impl Starting {
 }
 
 impl Shown {
+    /// One that does not fit any more counts as not shown.
     fn add(&mut self, uuid: Uuid) {
-        self.domains.insert(uuid);
+        if self.domains.len() < MAX_DOMAINS {
+            self.domains.insert(uuid);
+        }
     }
 
     fn is_due(&self, now: Moment) -> bool {
@@ -146,5 +149,23 @@ impl Cluster {
         let records = members.flat_map(|(_, domains)| domains);
         let copies = records.filter(|(_, record)| record.holding() >= Holding::Incoming);
         copies.map(|(uuid, _)| *uuid).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_that_claim_ever_new_domains_fill_no_memory() {
+        let mut shown = Shown::default();
+        let uuid = |number: usize| Uuid(u128::try_from(number).unwrap().to_be_bytes());
+        for number in 0..MAX_DOMAINS + 2 {
+            shown.add(uuid(number));
+        }
+        assert_eq!(shown.domains.len(), MAX_DOMAINS);
+        let starting = Starting::AllBut(shown);
+        assert!(!starting.may_be(uuid(0)));
+        assert!(starting.may_be(uuid(MAX_DOMAINS + 1)));
     }
 }
