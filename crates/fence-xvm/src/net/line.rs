@@ -190,15 +190,6 @@ impl Driver {
 
     /// Sends what can be sent; false if the line is at its end.
     fn flush(&mut self) -> bool {
-        while !self.unsent.is_empty() {
-            match self.wire.write(&self.unsent) {
-                Ok(count) if count > 0 => {
-                    self.unsent.drain(..count.min(self.unsent.len()));
-                }
-                Err(error) if is_transient(&error) => return true,
-                _ => return false,
-            }
-        }
-        true
+        super::flush(&mut self.unsent, |bytes| self.wire.write(bytes))
     }
 }

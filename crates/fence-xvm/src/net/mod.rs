@@ -188,6 +188,20 @@ fn peer_name(address: Option<SocketAddr>) -> String {
     )
 }
 
+/// Has `write` send what can be sent, and takes that out; false if nothing can be sent any more.
+fn flush(unsent: &mut Vec<u8>, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> bool {
+    while !unsent.is_empty() {
+        match write(unsent) {
+            Ok(count) if count > 0 => {
+                unsent.drain(..count.min(unsent.len()));
+            }
+            Err(error) if is_transient(&error) => return true,
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// Whether the same call may do better later.
 fn is_transient(error: &io::Error) -> bool {
     matches!(

@@ -285,16 +285,11 @@ impl Call {
         }
     }
 
-    /// An error is left for the next read to find.
+    /// Sends what can be sent. An error is left for the next read to find: what the peer said
+    /// before it closed still counts.
     fn flush(&mut self) {
-        while !self.unsent.is_empty() {
-            match self.socket.write(&self.unsent) {
-                Ok(count) if count > 0 => {
-                    self.unsent.drain(..count.min(self.unsent.len()));
-                }
-                Err(error) if is_transient(&error) => return,
-                _ => self.unsent.clear(),
-            }
+        if !super::flush(&mut self.unsent, |bytes| self.socket.write(bytes)) {
+            self.unsent.clear();
         }
     }
 }
