@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{env, fs, thread};
 
-use fence_lab::{Failure, Group, Programs, Report, Side, Verdict, net, reaper};
+use fence_lab::{Failure, Group, Programs, Report, Side, Verdict, net, reaper, suite};
 
 use case::Case;
 use cluster::Cluster;
@@ -43,23 +43,10 @@ fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some(reaper::ARGUMENT) {
         return reaper::run();
     }
-    let report = Report::default();
-    let directory = env::temp_dir().join(net::unique());
-    let verdict = Options::read(env::args().skip(1)).and_then(|options| {
-        fs::create_dir_all(&directory)?;
-        run_all(&options, &directory, &report)
-    });
-    if verdict.is_err() {
-        let mut group = Group::new("the lab itself");
-        group.case("set-up", verdict);
-        report.add(&group);
-    }
-    if report.close() {
-        let _ = fs::remove_dir_all(&directory);
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    suite::main(|directory, report| {
+        let options = Options::read(env::args().skip(1))?;
+        run_all(&options, directory, report)
+    })
 }
 
 /// What the workers share.

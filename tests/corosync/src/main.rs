@@ -9,12 +9,12 @@ mod member;
 mod node;
 mod stage;
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs, thread};
 
-use fence_lab::{Group, Programs, Report, Side, Verdict, net};
+use fence_lab::suite::{self, is_wanted, run_cases};
+use fence_lab::{Programs, Report, Side, Verdict};
 
 use crate::stage::Stage;
 
@@ -26,41 +26,16 @@ fn main() -> ExitCode {
     if let [member::ARGUMENT, group] = words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         return member::run(group);
     }
-    let directory = env::temp_dir().join(net::unique());
-    let report = Report::default();
-    let verdict = run(&directory, &report, &words);
-    if verdict.is_err() {
-        let mut group = Group::new("the lab itself");
-        group.case("set-up", verdict);
-        report.add(&group);
-    }
-    if report.close() {
-        let _ = fs::remove_dir_all(&directory);
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    suite::main(|directory, report| run(directory, report, &words))
 }
 
 fn run(directory: &Path, report: &Report, words: &[String]) -> Verdict {
-    fs::create_dir_all(directory)?;
     let programs = Programs::locate(directory, &[Side::Ours], &[Side::Ours])?;
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     let cases = cases::all();
-    let cases: Vec<_> = cases.filter(|(name, _)| wanted(name)).collect();
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                while let Some((name, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut group = Group::new(*name);
-                    let directory = directory.join(name.replace(' ', "-"));
-                    let stage = Stage::new(programs.clone(), directory);
-                    group.case(name, stage.and_then(|mut stage| stage.play(*case)));
-                    report.add(&group);
-                }
-            });
-        }
+    let cases: Vec<_> = cases.filter(|(name, _)| is_wanted(words, name)).collect();
+    run_cases(WORKERS, &cases, report, |_, name, case| {
+        let directory = directory.join(name.replace(' ', "-"));
+        Stage::new(programs.clone(), directory)?.play(case)
     });
     Ok(())
 }

@@ -22,6 +22,7 @@ pub mod programs;
 pub mod proxy;
 pub mod reaper;
 pub mod report;
+pub mod suite;
 pub mod vm;
 pub mod wait;
 

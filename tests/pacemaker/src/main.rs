@@ -18,11 +18,12 @@ mod power;
 mod stage;
 mod view;
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::{env, fs};
 
-use fence_lab::{Group, Report, Verdict, net, reaper};
+use fence_lab::suite::{self, is_wanted};
+use fence_lab::{Group, Report, Verdict, reaper};
 
 use crate::stage::Stage;
 
@@ -33,32 +34,19 @@ fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some(reaper::ARGUMENT) {
         return reaper::run();
     }
-    let directory = env::temp_dir().join(net::unique());
-    let report = Report::default();
-    let verdict = run(&directory, &report);
-    if verdict.is_err() {
-        let mut group = Group::new("the lab itself");
-        group.case("set-up", verdict);
-        report.add(&group);
-    }
-    if report.close() {
-        let _ = fs::remove_dir_all(&directory);
-        return ExitCode::SUCCESS;
-    }
-    ExitCode::FAILURE
+    suite::main(run)
 }
 
 fn run(directory: &Path, report: &Report) -> Verdict {
     let (options, words): (Vec<_>, Vec<_>) =
         env::args().skip(1).partition(|word| word.starts_with('-'));
     if options.iter().any(|option| option == "--docs") {
-        fs::create_dir_all(directory)?;
         return docs::run(directory, report, &words);
     }
     if options.iter().any(|option| option != "--quick") {
         fence_lab::fail!("unknown options {options:?}: --quick or --docs");
     }
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let wanted = |name: &str| is_wanted(&words, name);
     if !options.iter().any(|option| option == "--quick") && wanted(GUESTS) {
         let mut group = Group::new(GUESTS);
         group.case(GUESTS, guests::frozen(&directory.join("guests")));

@@ -12,12 +12,12 @@ mod network;
 mod stage;
 mod wizard;
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs, thread};
 
-use fence_lab::{Group, Programs, Report, Side, Verdict, net};
+use fence_lab::suite::{self, is_wanted, run_cases};
+use fence_lab::{Programs, Report, Side, Verdict};
 
 use stage::Stage;
 
@@ -28,27 +28,12 @@ const WORKERS: usize = 2;
 pub(crate) type Case = (&'static str, fn(&Stage) -> Verdict);
 
 fn main() -> ExitCode {
-    let directory = env::temp_dir().join(net::unique());
-    let report = Report::default();
-    let verdict = run(&directory, &report);
-    if verdict.is_err() {
-        let mut group = Group::new("the lab itself");
-        group.case("set-up", verdict);
-        report.add(&group);
-    }
-    if report.close() {
-        let _ = fs::remove_dir_all(&directory);
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    suite::main(run)
 }
 
 fn run(directory: &Path, report: &Report) -> Verdict {
-    fs::create_dir_all(directory)?;
     let programs = Programs::locate(directory, &[Side::Ours, Side::C], &[Side::Ours])?;
     let words: Vec<_> = env::args().skip(1).collect();
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     let cases: Vec<Case> = [
         hanging::CASES,
         hypervisor::CASES,
@@ -58,19 +43,11 @@ fn run(directory: &Path, report: &Report) -> Verdict {
         files::CASES,
     ]
     .concat();
-    let cases: Vec<Case> = cases.into_iter().filter(|(name, _)| wanted(name)).collect();
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                while let Some((name, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut group = Group::new(*name);
-                    let stage = Stage::new(programs.clone(), directory);
-                    group.case(name, stage.and_then(|stage| case(&stage)));
-                    report.add(&group);
-                }
-            });
-        }
+    let cases = cases.into_iter();
+    let cases: Vec<Case> = cases.filter(|(name, _)| is_wanted(&words, name)).collect();
+    run_cases(WORKERS, &cases, report, |_, _, case| {
+        let stage = Stage::new(programs.clone(), directory)?;
+        case(&stage)
     });
     Ok(())
 }

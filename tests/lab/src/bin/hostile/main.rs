@@ -16,12 +16,12 @@ mod resources;
 mod serial;
 mod stage;
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs, thread};
 
-use fence_lab::{Failure, Group, Programs, Report, Side, Verdict, net};
+use fence_lab::suite::{self, is_wanted, run_cases};
+use fence_lab::{Programs, Report, Side, Verdict};
 
 use stage::Stage;
 
@@ -32,24 +32,10 @@ const WORKERS: usize = 2;
 pub(crate) type Case = (&'static str, fn(&Stage) -> Verdict);
 
 fn main() -> ExitCode {
-    let directory = env::temp_dir().join(net::unique());
-    let report = Report::default();
-    let verdict = run(&directory, &report);
-    if verdict.is_err() {
-        let mut group = Group::new("the lab itself");
-        group.case("set-up", verdict);
-        report.add(&group);
-    }
-    if report.close() {
-        let _ = fs::remove_dir_all(&directory);
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    suite::main(run)
 }
 
 fn run(directory: &Path, report: &Report) -> Verdict {
-    fs::create_dir_all(directory)?;
     let programs = Programs::locate(directory, &[Side::Ours], &[Side::Ours])?;
     let words: Vec<_> = env::args().skip(1).collect();
     let cases: Vec<Case> = [
@@ -67,37 +53,12 @@ fn run(directory: &Path, report: &Report) -> Verdict {
     ]
     .concat()
     .into_iter()
-    .filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word)))
+    .filter(|(name, _)| is_wanted(&words, name))
     .collect();
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| work(&cases, &next, &programs, directory, report));
-        }
+    run_cases(WORKERS, &cases, report, |index, _, case| {
+        let directory = directory.join(format!("case{index}"));
+        let stage = Stage::new(programs.clone(), directory)?;
+        case(&stage).map_err(|failure| failure.with(&stage.logs()))
     });
     Ok(())
-}
-
-fn work(
-    cases: &[Case],
-    next: &AtomicUsize,
-    programs: &Programs,
-    directory: &Path,
-    report: &Report,
-) {
-    loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some((name, case)) = cases.get(index) else {
-            return;
-        };
-        let mut group = Group::new(*name);
-        let directory = directory.join(format!("case{index}"));
-        let stage = Stage::new(programs.clone(), directory);
-        group.case(name, stage.and_then(|stage| run_case(&stage, *case)));
-        report.add(&group);
-    }
-}
-
-fn run_case(stage: &Stage, case: fn(&Stage) -> Verdict) -> Result<(), Failure> {
-    case(stage).map_err(|failure| failure.with(&stage.logs()))
 }

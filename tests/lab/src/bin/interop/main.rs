@@ -22,7 +22,7 @@ use std::{env, fs, thread};
 use fence_lab::agent::Place;
 use fence_lab::host::Launch;
 use fence_lab::{Agent, Failure, Group, Host, HostConfig, Net, Programs, Report, Side, domains};
-use fence_lab::{forge, net, programs};
+use fence_lab::{forge, programs, suite};
 
 /// Jobs at a time. Most of a job is waiting for time-outs that are meant to expire.
 const WORKERS: usize = 4;
@@ -119,34 +119,17 @@ pub(crate) struct Job {
 }
 
 fn main() -> ExitCode {
-    let directory = env::temp_dir().join(net::unique());
-    let report = Report::default();
-    let all_good = match run(&directory, &report) {
-        Ok(()) => report.close(),
-        Err(failure) => {
-            let mut group = Group::new("the lab itself");
-            group.case("set-up", Err(failure));
-            report.add(&group);
-            report.close()
-        }
-    };
-    if all_good {
-        let _ = fs::remove_dir_all(&directory);
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    suite::main(run)
 }
 
 fn run(directory: &Path, report: &Report) -> Result<(), Failure> {
-    fs::create_dir_all(directory)?;
     let hosts = programs::selected("FENCE_HOST")?;
     let agents = programs::selected("FENCE_AGENT")?;
     let programs = Programs::locate(directory, &hosts, &agents)?;
     let words: Vec<_> = env::args().skip(1).collect();
     let jobs: Vec<_> = all_jobs(&hosts, &agents)
         .into_iter()
-        .filter(|job| words.is_empty() || words.iter().any(|word| job.name.contains(word)))
+        .filter(|job| suite::is_wanted(&words, &job.name))
         .collect();
     let suite = Suite {
         jobs,
