@@ -32,8 +32,8 @@ pub struct Cluster {
     pub(crate) alone: Option<Moment>,
     /// Whether this member could claim something, with quorum, after the last event.
     pub(crate) served: bool,
-    /// The runs that this host had when that ended, by their versions: nobody can start these domains elsewhere
-    /// without fencing this host.
+    /// The runs that this host had when that ended, by their versions, if there was quorum until it was alone: nobody
+    /// can have started these domains elsewhere without fencing this host.
     pub(crate) held: BTreeMap<Uuid, u64>,
     /// Since when this member has been in the group, with quorum, without a break.
     pub(crate) joined: WallTime,
@@ -144,7 +144,7 @@ impl Cluster {
         self.end_old_turns(cx);
         self.advance_parts(cx);
         self.advance_cases(cx);
-        self.served = self.alone.is_none() && self.is_ready(now.moment);
+        self.note_what_is_held(now.moment);
         self.last = self.last.max(now.moment);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fence_proto::{Moment, Uuid};
+use fence_proto::Moment;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -173,13 +173,11 @@ impl Cluster {
     /// Notes since when this member would notice that a host has come back.
     pub(crate) fn look_around(&mut self, cx: &Cx<'_>) {
         if !self.connected || !self.quorum {
-            if self.alone.is_none() {
-                self.alone = Some(cx.now);
-                self.held = self.runs_alone();
-            }
+            self.alone.get_or_insert(cx.now);
             return;
         }
         if self.alone.take().is_some() {
+            self.held.clear();
             self.joined = cx.wall;
             self.sighted = cx.wall;
         }
@@ -187,13 +185,18 @@ impl Cluster {
         self.sighted = peers.fold(self.sighted, WallTime::min);
     }
 
-    /// The runs that this host may end without the others, as it loses them.
-    fn runs_alone(&self) -> BTreeMap<Uuid, u64> {
-        let records = self.local.domains.iter().filter(|(_, record)| {
-            record.holding() == Holding::Copy && record.migration == Migration::None
-        });
-        let held = records.map(|(uuid, record)| (*uuid, record.version));
-        held.filter(|_| self.served).collect()
+    /// Notes what this host runs when this member can claim nothing any more: because somebody has joined, who
+    /// has not said yet what it has, or because quorum or corosync are gone, then or later.
+    pub(crate) fn note_what_is_held(&mut self, now: Moment) {
+        let serves = self.alone.is_none() && self.is_ready(now);
+        if self.served && !serves {
+            let records = self.local.domains.iter().filter(|(_, record)| {
+                record.holding() == Holding::Copy && record.migration == Migration::None
+            });
+            let held = records.map(|(uuid, record)| (*uuid, record.version));
+            self.held = held.collect();
+        }
+        self.served = serves;
     }
 
     /// Whether this partition has quorum.

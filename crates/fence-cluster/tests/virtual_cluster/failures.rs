@@ -458,6 +458,25 @@ fn what_began_to_run_on_a_host_while_it_was_alone_is_destroyed_without_a_claim()
 }
 
 #[test]
+fn run_is_known_also_if_somebody_joined_just_before_corosync_died() {
+    // Who has just joined has not said yet what it has: nothing can be claimed of others, but what ran here
+    // before is still nobody else's.
+    let mut world = three();
+    world.install(1, 2);
+    world.run_for(Duration::from_millis(100));
+    world.end_daemon(3, LeaveReason::Left);
+    world.run_for(Duration::from_secs(1));
+    world.hang_libvirt(3);
+    world.start_daemon(3);
+    world.freeze_daemon(3);
+    world.run_for(Duration::from_millis(100));
+    world.kill_corosync(1);
+    world.run_for(Duration::from_millis(100));
+    assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Success);
+    assert_eq!(world.runs_on(2), [0; 0]);
+}
+
+#[test]
 fn run_that_began_after_the_cut_is_destroyed_without_a_claim() {
     let mut world = three();
     world.cut(&[1], 1);
