@@ -156,6 +156,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Sends a signal to the daemon.
+    pub(crate) fn signal_daemon(&self, signal: Signal) -> Verdict {
+        let Some(daemon) = &self.daemon else {
+            fence_lab::fail!("no daemon");
+        };
+        daemon.process.signal(signal)
+    }
+
     /// Kills the daemon, as a crash does.
     pub(crate) fn kill_daemon(&mut self) -> Verdict {
         let Some(mut daemon) = self.daemon.take() else {

@@ -125,17 +125,23 @@ pub(super) fn killed(stage: &mut Stage) -> Verdict {
     hung.recovers(stage)
 }
 
-/// It has the request and waits for libvirt when it dies.
+/// It has the request and waits for libvirt when it dies. It stands still until the agent asks, so that libvirt
+/// stops answering in the moment of the request and the daemon can't have known it before.
 pub(super) fn killed_midway(stage: &mut Stage) -> Verdict {
+    stage.signal_daemon(Signal::SIGSTOP)?;
     let hung = hang(stage)?;
-    stage.libvirtd.process.signal(Signal::SIGSTOP)?;
     let deeds = |stage: &Stage| {
         let calls = stage.calls_of("reboot", Some(hung.id.domain()));
         calls.into_iter().skip(hung.calls).collect::<Vec<_>>()
     };
+    let asks = |stage: &Stage| deeds(stage).iter().any(|call| call.code.is_none());
+    wait::until("a request", PATIENCE, || asks(stage))?;
+    stage.libvirtd.process.signal(Signal::SIGSTOP)?;
+    stage.signal_daemon(Signal::SIGCONT)?;
     let has_it = wait::until("a request in the daemon's hands", PATIENCE, || {
-        stage.is_daemon_connected() && deeds(stage).iter().any(|call| call.code.is_none())
-    });
+        stage.is_daemon_connected() && asks(stage)
+    })
+    .map_err(|failure| failure.with(&format!("{:?}\n{}", deeds(stage), stage.tails())));
     let killed = has_it.and_then(|()| stage.kill_daemon());
     stage.libvirtd.process.signal(Signal::SIGCONT)?;
     killed?;
