@@ -325,7 +325,6 @@ impl Cluster {
         part: Part,
     ) -> Result<(), Reason> {
         let node = mention.node;
-        let mention = self.with_a_possible_time(cx, from, mention);
         let Some(peer) = self.peers.get_mut(&from) else {
             return Ok(());
         };
@@ -334,6 +333,7 @@ impl Cluster {
         match Assembly::add(so_far, part)? {
             Assembled::Partly(assembly) => peer.remembering = Some((node, assembly)),
             Assembled::Whole(inventory) if self.lacks(&mention) => {
+                let heard = self.with_a_possible_time(cx, from, mention).heard;
                 let older = self.memories.get(&node).map(|older| older.heard);
                 let memory = Memory {
                     stand: inventory.stand,
@@ -341,7 +341,7 @@ impl Cluster {
                     shutting_down: false,
                     down: self.is_down(node),
                     reason,
-                    heard: older.map_or(mention.heard, |older| older.max(mention.heard)),
+                    heard: older.map_or(heard, |older| older.max(heard)),
                     domains: inventory.domains,
                     starting: Starting::anything(self.departures, cx.now),
                 };
@@ -429,3 +429,7 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

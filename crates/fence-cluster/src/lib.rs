@@ -15,6 +15,8 @@ pub mod seam;
 pub mod wire;
 
 mod begin;
+#[cfg(test)]
+mod bench;
 mod cases;
 mod cluster;
 mod cx;

@@ -122,12 +122,7 @@ impl Cluster {
         let uuid = domain.identity.uuid;
         let old = self.local.domains.get(&uuid);
         if old.is_none() && self.local.domains.len() >= MAX_DOMAINS {
-            self.local.current = false;
-            self.counters.count(Reason::Full);
-            cx.warn(format!(
-                "this host has more than {MAX_DOMAINS} domains: its inventory counts as not current"
-            ));
-            return Some(Change::Current { current: false });
+            return self.overflow(cx);
         }
         let starting = old.is_some_and(|old| old.starting);
         let ran = old.is_some_and(|old| old.holding() == Holding::Copy);
@@ -152,6 +147,18 @@ impl Cluster {
         self.told(uuid, record.holding(), before);
         self.local.domains.insert(uuid, record.clone());
         Some(Change::Record { uuid, record })
+    }
+
+    /// There is no room for a domain that this host has. Said once for a list, however many there are.
+    fn overflow(&mut self, cx: &mut Cx<'_>) -> Option<Change> {
+        self.counters.count(Reason::Full);
+        if !core::mem::replace(&mut self.local.current, false) {
+            return None;
+        }
+        cx.warn(format!(
+            "this host has more than {MAX_DOMAINS} domains: its inventory counts as not current"
+        ));
+        Some(Change::Current { current: false })
     }
 
     fn take_out(&mut self, uuid: Uuid, settled: bool) -> Option<Change> {
@@ -256,4 +263,78 @@ pub(crate) fn starting(domains: &mut Domains, uuid: Uuid, name: &str, version: u
     record.version = record.version.max(version);
     // Whatever became of its last run, the next one is here.
     record.migration = Migration::None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, OTHER, domain, uuid};
+    use crate::seam::Event;
+    use crate::wire::message::Part;
+
+    fn changes(bench: &mut Bench) -> Vec<Change> {
+        let sent = bench.sent().into_iter();
+        let changes = sent.filter_map(|message| match message {
+            Message::Changed { change, .. } => Some(change),
+            _ => None,
+        });
+        changes.collect()
+    }
+
+    #[test]
+    fn list_that_is_too_long_does_not_count_as_current_and_is_warned_of_once() {
+        let mut bench = Bench::new();
+        let most = u32::try_from(MAX_DOMAINS).unwrap();
+        let all = |count| (0..count).map(|number| domain(number, false)).collect();
+        bench.feed(Event::Inventory(all(most)));
+        bench.feed(Event::InventoryLost);
+        bench.sent();
+        // libvirt is back, with a few domains more.
+        bench.feed(Event::Inventory(all(most + 3)));
+        assert!(!bench.core.local.current);
+        let changes = changes(&mut bench);
+        assert!(!changes.contains(&Change::Current { current: true }));
+        assert_eq!(bench.core.local.domains.len(), MAX_DOMAINS);
+        bench.feed(Event::Inventory(all(most + 3)));
+        assert_eq!(bench.warnings().len(), 1);
+        // It is current again as soon as there is room.
+        bench.feed(Event::Inventory(all(most)));
+        assert!(bench.core.local.current);
+    }
+
+    #[test]
+    fn run_here_is_the_last_one_whatever_number_a_leftover_elsewhere_has() {
+        let mut bench = Bench::new();
+        bench.feed(Event::Inventory(vec![domain(1, true)]));
+        let version = |bench: &Bench| bench.core.local.domains[&uuid(1)].version;
+        let mut stand = Stand {
+            start: WallTime(1),
+            seq: 1,
+        };
+        let leftover = |version| Record::of(&domain(1, false), version);
+        assert_eq!(version(&bench), 1);
+        let part = Part {
+            stand,
+            part: 0,
+            parts: 1,
+            current: true,
+            records: vec![(uuid(1), leftover(7))],
+        };
+        bench.sent();
+        bench.hear(OTHER, &Message::Inventory { part });
+        assert_eq!(version(&bench), 8);
+        stand.seq += 1;
+        let change = Change::Record {
+            uuid: uuid(1),
+            record: leftover(9),
+        };
+        bench.hear(OTHER, &Message::Changed { stand, change });
+        assert_eq!(version(&bench), 10);
+        // The others are told.
+        let told = changes(&mut bench).into_iter().map(|change| match change {
+            Change::Record { record, .. } => record.version,
+            _ => 0,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [8, 10]);
+    }
 }
