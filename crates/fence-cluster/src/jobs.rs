@@ -267,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn only_so_many_requests_wait_for_the_same_look() {
+        let mut jobs = Jobs::default();
+        let mut out = Vec::new();
+        let mut cx = Cx::new(now(0), &mut out);
+        let mut look = |uuid| jobs.submit(&mut cx, Job::Look(uuid), Purpose::Nothing);
+        look(UUID).unwrap();
+        for _ in 0..MAX_PURPOSES {
+            look(UUID).unwrap();
+        }
+        assert_eq!(look(UUID), Err(Full));
+        look(Uuid([2; 16])).unwrap();
+    }
+
+    #[test]
     fn jobs_are_bounded() {
         let mut jobs = Jobs::default();
         let mut out = Vec::new();

@@ -383,3 +383,45 @@ impl Cluster {
         self.send_original(cx, &message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, OTHER, uuid};
+    use crate::seam::Event;
+
+    fn state(number: u32) -> (Uuid, String, i32) {
+        (uuid(number), "vm".to_owned(), 5)
+    }
+
+    #[test]
+    fn of_a_list_that_is_too_long_only_so_much_is_kept_and_nothing_is_gone() {
+        let mut bench = Bench::new();
+        let most = u32::try_from(MAX_DOMAINS).unwrap();
+        let bytes = &Legacy::State {
+            name: "vm".to_owned(),
+            uuid: uuid(most + 1),
+            owner: OTHER.node,
+            state: 1,
+        };
+        let bytes = &bytes.encode();
+        bench.feed(Event::Delivered { from: OTHER, bytes });
+        bench.later(1);
+        bench.feed(Event::Tick);
+        let mut out = Vec::new();
+        let cx = &mut Cx::new(bench.now, &mut out);
+        for number in 0..=most {
+            bench.core.original_has(cx, OTHER, state(number));
+        }
+        let peer = &bench.core.peers[&OTHER];
+        let burst = peer.original().and_then(|original| original.burst.as_ref());
+        assert_eq!(burst.unwrap().seen.len(), MAX_DOMAINS);
+        assert_eq!(peer.domains().unwrap().len(), MAX_DOMAINS);
+        assert!(!peer.is_whole());
+        bench.later(1);
+        bench.feed(Event::Tick);
+        // What it does not seem to have said may be what there was no room for.
+        let domains = bench.core.peers[&OTHER].domains().unwrap();
+        assert!(domains.contains_key(&uuid(most + 1)));
+    }
+}

@@ -153,14 +153,19 @@ impl World {
         })
     }
 
-    /// An agent of the original's asks for a domain; what it is told within a minute.
-    fn ask_original(&mut self, node: u32, seqno: u32, action: Action, domain: &str) -> Vec<i32> {
+    /// An agent of the original's asks for a domain.
+    fn original_asks(&mut self, node: u32, seqno: u32, action: Action, domain: &str) {
         let message = Legacy::Request {
             seqno,
             domain: domain.to_owned(),
             request: i32::from(action.to_wire()),
         };
         self.original_sends(node, &message);
+    }
+
+    /// The same, and what it is told within half a minute.
+    fn ask_original(&mut self, node: u32, seqno: u32, action: Action, domain: &str) -> Vec<i32> {
+        self.original_asks(node, seqno, action, domain);
         self.run_for(Duration::from_secs(30));
         let replies = &self.host(node).original.as_ref().unwrap().replies;
         let mine = replies.iter().filter(|(_, of, _)| *of == seqno);
@@ -169,7 +174,7 @@ impl World {
 }
 
 /// Ours on 1 and 2, the original on 3; vm1 is defined on 2 and 3, and runs on one of them.
-fn mixed(runs_on: u32) -> World {
+pub(crate) fn mixed(runs_on: u32) -> World {
     let mut world = World::cold(3, Setup::default());
     world.define(2, 1);
     world.define(3, 1);
@@ -340,6 +345,51 @@ fn reply_of_an_original_that_nobody_asked_counts_for_nothing() {
     let told = world.answer(ticket);
     assert_eq!(told.answer, Answer::Reply(Reply::Failure));
     assert_eq!(world.runs_on(1), [2]);
+}
+
+#[test]
+fn only_so_many_of_the_originals_requests_are_under_way_and_more_fail_at_once() {
+    let mut world = mixed(2);
+    world.install(2, 4);
+    world.install(1, 5);
+    world.run_for(Duration::from_millis(100));
+    // What is asked about does not answer.
+    world.freeze_daemon(2);
+    for seqno in 1..=70 {
+        world.original_asks(3, seqno, Action::Status, "vm4");
+    }
+    world.run_for(Duration::from_millis(100));
+    let replies = |world: &World| {
+        let replies = &world.hosts[&3].original.as_ref().unwrap().replies;
+        let mut replies: Vec<_> = replies.iter().map(|(_, of, with)| (*of, *with)).collect();
+        replies.sort_unstable();
+        replies
+    };
+    let refused: Vec<_> = (65..=70).map(|seqno| (seqno, 1)).collect();
+    assert_eq!(replies(&world), refused);
+    // This host's own agents are served all the same.
+    assert_eq!(world.reply(1, Action::Off, "vm5"), Reply::Success);
+    world.thaw_daemon(2);
+    world.run_for(Duration::from_secs(2));
+    let all: Vec<_> = (1..=64).map(|seqno| (seqno, 0)).chain(refused).collect();
+    assert_eq!(replies(&world), all);
+}
+
+#[test]
+fn repeated_request_of_the_original_is_answered_once() {
+    let mut world = mixed(2);
+    world.install(2, 4);
+    world.run_for(Duration::from_millis(100));
+    world.freeze_daemon(2);
+    for _ in 0..3 {
+        world.original_asks(3, 11, Action::Status, "vm4");
+    }
+    world.run_for(Duration::from_millis(100));
+    world.thaw_daemon(2);
+    assert_eq!(world.ask_original(3, 12, Action::Status, "vm4"), [0]);
+    let replies = &world.hosts[&3].original.as_ref().unwrap().replies;
+    let to_first = replies.iter().filter(|(_, of, _)| *of == 11);
+    assert_eq!(to_first.count(), 1);
 }
 
 #[test]
