@@ -378,3 +378,27 @@ fn name_of_a_leftover_means_nothing_while_a_member_has_not_listed_its_domains() 
     assert_eq!(world.reply(1, Action::Status, &leftover), Reply::Off);
     assert_eq!(world.runs_on(1), [3]);
 }
+
+#[test]
+fn run_that_began_while_its_daemon_was_away_counts_for_later_than_a_leftover_elsewhere() {
+    for runs_before in [2, 3] {
+        let mut world = World::new(3);
+        world.define(2, 1);
+        world.define(3, 1);
+        world.run_for(Duration::from_millis(100));
+        world.end_daemon(2, LeaveReason::Left);
+        for _ in 0..runs_before {
+            world.boot(3, 1);
+            world.run_for(Duration::from_millis(100));
+            world.shut_down(3, 1);
+            world.run_for(Duration::from_millis(100));
+        }
+        world.boot(2, 1);
+        // This one gives it a number before it has heard of those.
+        world.start_daemon(2);
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(world.reply(1, Action::Off, "vm1"), Reply::Success);
+        assert_eq!(world.reply(1, Action::On, "vm1"), Reply::Success);
+        assert_eq!(world.runs_on(1), [2], "{runs_before} runs before");
+    }
+}

@@ -16,5 +16,6 @@ mod host;
 mod joining;
 mod libvirt;
 mod original;
+mod standstill;
 mod truth;
 mod world;
