@@ -180,6 +180,10 @@ fn members_of(settings: &CpgSettings, look: &Look, kinds: &Kinds) -> Finding {
 
 /// Whether the fencer's history can be read, or the program be run.
 pub(super) fn proof(settings: &CpgSettings, patience: Duration) -> Finding {
+    proof_with(settings, proof::stonith_admin(), patience)
+}
+
+fn proof_with(settings: &CpgSettings, stonith_admin: Option<&Path>, patience: Duration) -> Finding {
     let none = |found: &str| {
         Finding::warning(
             PROOF,
@@ -190,7 +194,7 @@ pub(super) fn proof(settings: &CpgSettings, patience: Duration) -> Finding {
     match &settings.fence_proof {
         Some(FenceProof::None) => none("fence_proof is none"),
         Some(FenceProof::Command(program)) => command(program),
-        Some(FenceProof::Pacemaker) | None => match proof::stonith_admin() {
+        Some(FenceProof::Pacemaker) | None => match stonith_admin {
             None => none("stonith_admin is not installed"),
             Some(program) => history(program, patience),
         },
