@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use fence_lab::config::{GroupText, HostConfig, Transport};
 use fence_lab::domains::{BYSTANDER, VM1};
-use fence_lab::libvirtd::Libvirtd;
-use fence_lab::proxy::{Proxy, procedure};
+use fence_lab::proxy::procedure;
 use fence_lab::wait::{self, PATIENCE};
 use fence_lab::{Failure, Host, Side, Verdict, ensure, forge};
 use fence_proto::{Family, HashAlgorithm};
@@ -16,6 +15,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::Case;
+use crate::held::{DOMAIN, Scene};
 use crate::stage::{PORT, Stage, ends_well};
 
 /// What the log says when it is done.
@@ -85,43 +85,31 @@ fn with_second(config: &HostConfig, name: &str, port: u16) -> Result<String, Fai
 }
 
 fn during_order(stage: &Stage) -> Verdict {
-    let libvirtd = Libvirtd::start(&stage.directory.join("libvirt"))?;
-    let proxy = Proxy::start(&stage.directory.join("proxy"), &libvirtd.socket())?;
-    let mut config = stage.config(Transport::Tcp, Family::Ipv4)?;
-    config.uris = vec![proxy.uri()];
-    let mut host = stage.launch("host").start_ready(config.clone())?;
-    let agent = stage.agent(&host.config);
-    proxy.hold(procedure::DESTROY);
-    let running = agent.spawn(&["-o", "off", "-n", "test", "-t", "20"])?;
-    wait::until("the domain to be destroyed", PATIENCE, || {
-        proxy.is_holding()
-    })?;
+    let mut scene = Scene::new(stage)?;
+    let running = scene.held("off", procedure::DESTROY)?;
 
-    let mut new = config.clone();
+    let mut new = scene.host.config.clone();
     new.key_file = forge::write_key(&stage.directory.join("new-key"))?;
     new.groups = nobody();
-    renew(stage, &host, &new.text(Side::Ours)?, DONE)?;
-    proxy.release();
+    renew(stage, &scene.host, &new.text(Side::Ours)?, DONE)?;
+    scene.proxy.release();
     let answer = running.finish(Duration::from_secs(20))?;
     ensure!(
         answer.code == 0,
         "the request was dropped: {}",
         answer.describe()
     );
-    ensure!(
-        !libvirtd.is_running("test")?,
-        "it was reported off, but it runs"
-    );
+    scene.is_off(DOMAIN)?;
 
-    let old = agent.act("status", "test")?;
+    let old = scene.agent.act("status", DOMAIN)?;
     ensure!(old.code == 1, "the old key still opens: {}", old.describe());
-    let denied = stage.agent(&new).act("off", "test")?;
+    let denied = stage.agent(&new).act("off", DOMAIN)?;
     ensure!(
         denied.code == 3,
         "the new groups do not hold: {}",
         denied.describe()
     );
-    ends_well(&mut host)
+    ends_well(&mut scene.host)
 }
 
 fn bad_file(stage: &Stage) -> Verdict {
