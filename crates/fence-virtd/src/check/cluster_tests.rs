@@ -207,7 +207,16 @@ fn fencer_that_cannot_be_asked_is_a_problem_and_says_why() {
     let long = Duration::from_secs(30);
     for (stonith_admin, patience, why) in [
         (printing(not_connected, 0), long, "Not connected"),
-        (printing(not_connected, 102), long, "exit status: 102"),
+        (
+            printing(not_connected, 102),
+            long,
+            "exit status: 102: pacemaker's fencer can't be asked: Not connected",
+        ),
+        (
+            "echo 'no such option' >&2; exit 64".to_owned(),
+            long,
+            "exit status: 64: no such option",
+        ),
         (printing("history", 0), long, "no XML"),
         (printing("<pacemaker-result/>", 0), long, "no status"),
         (
