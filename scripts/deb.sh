@@ -26,7 +26,7 @@ out=target/deb
 source=$out/source
 rm -rf "$out"
 mkdir -p "$source/built"
-cp -a debian scripts man completions systemd etc CHANGELOG.md "$source/"
+cp -a debian scripts man completions systemd etc docs CHANGELOG.md "$source/"
 cp "$BUILD/fence_virtd" "$BUILD/fence_xvm" "$source/built/"
 if ! (cd "$source" && BUILD=built dpkg-buildpackage --build=binary --no-check-builddeps --no-sign) >"$out/log" 2>&1; then
     cat "$out/log" >&2

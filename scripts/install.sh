@@ -19,7 +19,7 @@ DESTDIR=${DESTDIR:-}
 BUILD=${BUILD:-target/release}
 UNITDIR=${UNITDIR:-$PREFIX/lib/systemd/system}
 ZSHDIR=${ZSHDIR:-$PREFIX/share/zsh/site-functions}
-DOCDIR=${DOCDIR:-$PREFIX/share/doc/fence_virt}
+DOCDIR=${DOCDIR:-$PREFIX/share/doc/fence-virtd}
 sbin=$PREFIX/sbin
 man=$PREFIX/share/man
 
@@ -34,12 +34,25 @@ put() {
     fi
 }
 
-# The file with the programs' place in it.
+# The file with the places of programs and documentation in it. Manual pages have "\-" for "-".
 put_placed() {
     placed=$(mktemp)
-    sed "s#/usr/sbin/fence_virtd#$sbin/fence_virtd#g" "$1" >"$placed"
+    troff_docdir=$(echo "$DOCDIR" | sed 's#-#\\\\-#g')
+    sed -e "s#/usr/sbin/fence_virtd#$sbin/fence_virtd#g" -e "s#/usr/share/doc/fence-virtd#$DOCDIR#g" \
+        -e "s#/usr/share/doc/fence\\\\-virtd#$troff_docdir#g" "$1" >"$placed"
     put 644 "$placed" "$2"
     rm -f "$placed"
+}
+
+# A page whose links lead to what is installed. What is not has only a name.
+put_page() {
+    linked=$(mktemp)
+    sed -E -e 's#\]\(\.\./(etc|systemd/examples)/#](examples/#g' \
+        -e "s#\]\(\.\./systemd/([^)/]*\.service)\)#]($UNITDIR/\1)#g" \
+        -e "s#\]\(\.\./systemd/(sysusers\.d/[^)]*)\)#]($PREFIX/lib/\1)#g" \
+        -e 's#\[([^]]*)\]\(\.\./[^)]*\)#\1 (in the source)#g' "$1" >"$linked"
+    put_placed "$linked" "$2"
+    rm -f "$linked"
 }
 
 case $action in
@@ -67,7 +80,7 @@ else
 fi
 
 for page in man/*; do
-    put 644 "$page" "$man/man${page##*.}/${page##*/}"
+    put_placed "$page" "$man/man${page##*.}/${page##*/}"
 done
 for program in fence_virtd fence_xvm fence_virt; do
     put 644 "completions/bash/$program" "$PREFIX/share/bash-completion/completions/$program"
@@ -76,10 +89,13 @@ for program in fence_virtd fence_xvm fence_virt; do
 done
 
 put_placed systemd/fence_virtd.service "$UNITDIR/fence_virtd.service"
-put 644 systemd/sysusers.d/fence_virtd.conf "$PREFIX/lib/sysusers.d/fence_virtd.conf"
+put_placed systemd/sysusers.d/fence_virtd.conf "$PREFIX/lib/sysusers.d/fence_virtd.conf"
 put 644 systemd/tmpfiles.d/fence_virtd.conf "$PREFIX/lib/tmpfiles.d/fence_virtd.conf"
 for example in etc/fence_virt.conf etc/fence_virt.toml systemd/examples/*; do
-    put 644 "$example" "$DOCDIR/examples/${example##*/}"
+    put_placed "$example" "$DOCDIR/examples/${example##*/}"
+done
+for page in docs/*.md; do
+    put_page "$page" "$DOCDIR/${page##*/}"
 done
 
 if [ "$action" = install ] && [ ! -e "$DESTDIR/etc/fence_virt.conf" ] && [ ! -L "$DESTDIR/etc/fence_virt.conf" ]; then

@@ -17,6 +17,41 @@ fail() {
     exit 1
 }
 
+# documented ROOT PREFIX: pages that installed files name are installed, and their links lead to something.
+documented() {
+    local docs=$1$2/share/doc/fence-virtd link page
+    local -a pages=()
+    # As troff has them: with "\-" for "-".
+    mapfile -t pages < <(find "$1$2/share/man" "$1$2/lib" "$docs/examples" -type f ! -name '*.so*' -exec zcat -f {} + |
+        sed 's/\\-/-/g' | grep -aoE '\b[a-z-]+\.md\b' | sort -u)
+    ((${#pages[@]} > 2)) || fail "the manual names no pages: ${pages[*]}"
+    for page in "${pages[@]}"; do
+        [ -s "$docs/$page" ] || fail "$page is named, and not in $docs"
+    done
+    while IFS=: read -r page link; do
+        case $link in
+        /*) link=$1$link ;;
+        *) link=$docs/$link ;;
+        esac
+        [ -e "$link" ] || fail "$page has a link to $link, which is not there"
+    done < <(cd "$docs" && grep -oE '\]\([^):#]+' -- *.md | sed 's/](//' | grep -v ':https\?$' | sort -u)
+    for page in examples/own-user.conf ../../../lib/sysusers.d/fence_virtd.conf; do
+        grep -q "systemd.md in $2/share/doc/fence-virtd" "$docs/$page" || fail "$page names another directory"
+    done
+    page=$(zcat -f "$1$2/share/man/man5/fence_virt.conf.5"* | sed 's/\\-/-/g')
+    [[ $page == *"$2/share/doc/fence-virtd/examples"* ]] || fail "the manual names another directory"
+}
+
+# What ours have of the documentation. dpkg may be told to leave it out, so it is not looked for in a copy.
+in_packages() {
+    local root
+    root=$(mktemp -d)
+    dpkg-deb -x "$FENCE_DEBS"/fence-virtd_*.deb "$root"
+    documented "$root" /usr
+    rm -r "$root"
+    echo "packages: documentation: ok"
+}
+
 # make install and make uninstall, below DESTDIR.
 from_source() {
     local root prefix
@@ -28,6 +63,7 @@ from_source() {
         grep -q "^ExecStart=$prefix/sbin/fence_virtd " "$root$prefix/lib/systemd/system/fence_virtd.service" ||
             fail "the unit starts another program"
         cmp -s etc/fence_virt.conf "$root/etc/fence_virt.conf" || fail "no configuration"
+        documented "$root" $prefix
         echo "# changed" >>"$root/etc/fence_virt.conf"
         make -s install BUILD="$BUILD" PREFIX=$prefix DESTDIR="$root"
         [ "$(tail -n 1 "$root/etc/fence_virt.conf")" = "# changed" ] || fail "the configuration was replaced"
@@ -106,5 +142,6 @@ fi
 export FENCE_DEBS=${FENCE_DEBS:-target/deb} C_DEBS=${C_DEBS:-target/original}
 
 [ -z "${BUILD:-}" ] || from_source
+in_packages
 on_a_copy sysv "$@"
 on_a_copy systemd "$@"

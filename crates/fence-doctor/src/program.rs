@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +32,29 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// # Errors
 /// Why there is none, with the first line of what it said on standard error.
 pub fn output(program: &Path, arguments: &[&str], patience: Duration) -> Result<Vec<u8>, String> {
+    let ended = run(program, arguments, patience)?;
+    if ended.status.success() {
+        return Ok(ended.output);
+    }
+    Err(format!("{}: {}", ended.status, ended.complaint))
+}
+
+/// What came of a program that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// What it printed on standard output.
+    pub output: Vec<u8>,
+    /// The first line of what it said on standard error.
+    pub complaint: String,
+}
+
+/// Runs it to its end.
+///
+/// # Errors
+/// Why it has not come to one, or too much output of one that did not fail.
+pub fn run(program: &Path, arguments: &[&str], patience: Duration) -> Result<Ended, String> {
     let deadline = Instant::now() + patience;
     let late = || format!("no answer in {} s", patience.as_secs());
     let mut child = Group(spawn(program, arguments).map_err(|error| error.to_string())?);
@@ -42,12 +65,17 @@ pub fn output(program: &Path, arguments: &[&str], patience: Duration) -> Result<
     let complaint = stderr.recv_timeout(left()).map_err(|_| late())?;
     loop {
         match child.0.try_wait().map_err(|error| error.to_string())? {
-            Some(status) if status.success() => return output.ok_or("too much output".to_owned()),
             Some(status) => {
+                if output.is_none() && status.success() {
+                    return Err("too much output".to_owned());
+                }
                 let complaint = complaint.unwrap_or_default();
                 let complaint = String::from_utf8_lossy(&complaint);
-                let line = complaint.lines().next().unwrap_or_default();
-                return Err(format!("{status}: {line}"));
+                return Ok(Ended {
+                    status,
+                    output: output.unwrap_or_default(),
+                    complaint: complaint.lines().next().unwrap_or_default().to_owned(),
+                });
             }
             None if Instant::now() >= deadline => return Err(late()),
             None => thread::sleep(STEP),

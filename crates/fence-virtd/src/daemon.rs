@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::ending;
 use crate::hub::Hub;
 use crate::manager::Manager;
-use crate::reload::Current;
+use crate::reload::{Current, NotRenewed};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::watchdog;
 
@@ -158,6 +158,7 @@ impl Daemon {
                 () = signals.end(&hub) => return Ok(()),
                 () = &mut informing => return Ok(()),
                 _ = hangups.recv() => {}
+                () = self.current.due() => {}
             }
             tokio::select! {
                 () = self.renew() => {}
@@ -171,9 +172,12 @@ impl Daemon {
     async fn renew(&mut self) {
         self.manager.reloading();
         let refused = self.current.renew(&mut self.supervisor).await.err();
-        if let Some(why) = &refused {
-            tracing::error!("the configuration was not read anew, the old one stays: {why}");
-        }
+        let refused = refused.map(|why| {
+            if !matches!(why, NotRenewed::UnderWay { first: false, .. }) {
+                tracing::error!("the configuration was not read anew, the old one stays: {why}");
+            }
+            why.to_string()
+        });
         self.manager.reloaded(refused.as_deref());
     }
 

@@ -1,5 +1,6 @@
 //! fence_virtd as a library, so that tests, fuzz targets and the binary share one code.
 
+mod apart;
 pub mod backend;
 pub mod background;
 pub mod board;

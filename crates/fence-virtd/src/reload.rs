@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
-
+use crate::apart::{Apart, NotRead};
 use crate::cli::Options;
 use crate::config::{self, ConfigError, Loaded, Settings};
 use crate::logging;
@@ -46,19 +44,25 @@ impl Source {
         }
         Ok(loaded)
     }
+}
 
-    async fn load_apart(&self) -> Result<Loaded, String> {
-        let source = self.clone();
-        let loading = timeout(READ_WITHIN, spawn_blocking(move || source.load()));
-        match loading.await {
-            Ok(Ok(loaded)) => loaded.map_err(|error| error.to_string()),
-            Ok(Err(error)) => Err(format!("reading the configuration was broken off: {error}")),
-            Err(_) => Err(format!(
-                "reading {} and its keys takes too long",
-                self.options.config.display()
-            )),
-        }
-    }
+/// Why everything stays as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRenewed {
+    /// What is there can't be used, or can't be read.
+    #[error("{0}")]
+    Refused(String),
+    /// Reading it before took too long, and is still under way. [`Current::due`] says when it is over.
+    #[error(
+        "reading {} and its keys, begun before, is still under way; they are read once more when that is over",
+        config.display()
+    )]
+    UnderWay {
+        /// The file.
+        config: PathBuf,
+        /// Whether this was not said yet.
+        first: bool,
+    },
 }
 
 /// What the daemon goes by, and where it has that from.
@@ -66,13 +70,18 @@ impl Source {
 pub struct Current {
     source: Source,
     settings: Settings,
+    files: Apart<Result<Loaded, ConfigError>>,
 }
 
 impl Current {
     /// The settings that the daemon was started with.
     #[must_use]
-    pub const fn new(source: Source, settings: Settings) -> Self {
-        Self { source, settings }
+    pub fn new(source: Source, settings: Settings) -> Self {
+        Self {
+            source,
+            settings,
+            files: Apart::default(),
+        }
     }
 
     /// The settings in force.
@@ -84,11 +93,11 @@ impl Current {
     /// Reads the file anew and puts it in force, as a whole or not at all. What takes a restart stays, with a warning.
     ///
     /// # Errors
-    /// Why everything stays as it was.
-    pub async fn renew(&mut self, supervisor: &mut Supervisor) -> Result<(), String> {
-        let Loaded { settings, warnings } = self.source.load_apart().await?;
+    /// [`NotRenewed`].
+    pub async fn renew(&mut self, supervisor: &mut Supervisor) -> Result<(), NotRenewed> {
+        let Loaded { settings, warnings } = self.load().await?;
         let changed = supervisor.change(&settings.listeners).await;
-        let changed = changed.map_err(|error| error.to_string())?;
+        let changed = changed.map_err(|error| NotRenewed::Refused(error.to_string()))?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
@@ -107,6 +116,30 @@ impl Current {
         self.settings.daemon.foreground = foreground;
         tracing::info!("the configuration was read anew: {changed}");
         Ok(())
+    }
+
+    /// Resolves when the files that could not be read while reading them hung are to be read. Cancel-safe.
+    pub async fn due(&mut self) {
+        self.files.due().await;
+    }
+
+    async fn load(&mut self) -> Result<Loaded, NotRenewed> {
+        let source = self.source.clone();
+        let loaded = self.files.read(READ_WITHIN, move || source.load()).await;
+        let config = &self.source.options.config;
+        let why = match loaded {
+            Ok(Ok(loaded)) => return Ok(loaded),
+            Ok(Err(error)) => error.to_string(),
+            Err(NotRead::UnderWay { first }) => {
+                let config = config.clone();
+                return Err(NotRenewed::UnderWay { config, first });
+            }
+            Err(NotRead::TooLong) => {
+                format!("reading {} and its keys takes too long", config.display())
+            }
+            Err(NotRead::Broken(why)) => format!("reading the configuration was broken off: {why}"),
+        };
+        Err(NotRenewed::Refused(why))
     }
 
     /// The keys whose values have changed and can't be put in force.

@@ -8,7 +8,8 @@
 //!
 //! Listeners are parties: each has a share of the places that no other one's sessions take. Who has the key of one, and as
 //! many addresses as it likes, keeps nobody out elsewhere. What a share has to spare beyond the shares of the others
-//! is for whoever comes first.
+//! is for whoever comes first. A party that has less than its share takes of those that have more, else of its own: what
+//! another one has of its share is not touched.
 
 use core::cmp::Reverse;
 use core::net::{IpAddr, Ipv6Addr};
@@ -202,24 +203,23 @@ impl Admission {
         if !full && (needy || self.spares_one(payer.0)) {
             return Ok(None);
         }
+        let of_others = needy.then(|| self.oldest_where(|party| self.above_share(party)));
         // One that has more than its share gives of its own.
-        let givers = self
-            .sources
-            .iter()
-            .filter(|((party, _), _)| needy || *party == payer.0);
-        givers
-            .map(|(_, of_source)| of_source)
-            .max_by_key(|of_source| {
-                // Among equals the one whose session is the oldest.
-                (
-                    of_source.unproven.len(),
-                    Reverse(of_source.unproven.first().copied()),
-                )
-            })
-            .and_then(|of_source| of_source.unproven.first())
-            .copied()
-            .map(Some)
-            .ok_or(Reason::TotalLimit)
+        let own = || self.oldest_where(|party| party == payer.0);
+        let oldest = of_others.flatten().or_else(own);
+        oldest.map(Some).ok_or(Reason::TotalLimit)
+    }
+
+    /// The session that gives way, if it is to be one of these parties: the oldest unproven one of the source that has
+    /// the most of them.
+    fn oldest_where(&self, gives: impl Fn(Party) -> bool) -> Option<SessionId> {
+        let givers = self.sources.iter().filter(|((party, _), _)| gives(*party));
+        let giver = givers.map(|(_, of_source)| of_source).max_by_key(|giver| {
+            // Among equals the one whose session is the oldest.
+            let oldest = giver.unproven.first().copied();
+            (giver.unproven.len(), Reverse(oldest))
+        })?;
+        giver.unproven.first().copied()
     }
 
     /// What each party has for itself; as much is left for whoever comes first.
@@ -232,6 +232,12 @@ impl Admission {
     fn below_share(&self, party: Party) -> bool {
         let of_party = self.parties.get(&party);
         of_party.is_some_and(|of_party| !of_party.left && of_party.sessions < self.share())
+    }
+
+    /// One that has left has no share.
+    fn above_share(&self, party: Party) -> bool {
+        let of_party = self.parties.get(&party);
+        of_party.is_some_and(|of_party| of_party.left || of_party.sessions > self.share())
     }
 
     /// Whether the shares of the others are whole even if `party` takes one place more.

@@ -1,5 +1,7 @@
 //! Bounds, shares, and who gives way.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -112,6 +114,90 @@ fn unproven_sessions_of_one_listener_give_way_to_the_share_of_another() {
     let green = admission.join();
     assert!(admission.admit(green, source(9)).unwrap().evicted.is_some());
     assert_eq!(admission.len(), 5);
+}
+
+#[test]
+fn session_within_a_share_gives_way_to_its_own_listener_only() {
+    let (mut admission, blue) = alone(Limits {
+        per_source: 9,
+        total: 9,
+    });
+    // The shares are of 2 places, but there is only one that blue does not hold.
+    assert_eq!(fill(&mut admission, blue, true), 9);
+    let (green, serial) = (admission.join(), admission.join());
+    let first = *admission.sessions.keys().min().unwrap();
+    admission.release(first);
+    let waiting = admission.admit(green, source(1)).unwrap();
+    assert_eq!(waiting.evicted, None);
+    assert_eq!(admission.admit(serial, source(2)), Err(Reason::TotalLimit));
+    let newer = admission.admit(green, source(3)).unwrap();
+    assert_eq!(newer.evicted, Some(waiting.id));
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Join,
+    Leave(prop::sample::Index),
+    Admit(prop::sample::Index, u8),
+    Prove(prop::sample::Index),
+    Release(prop::sample::Index),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let any = any::<prop::sample::Index>;
+    prop_oneof![
+        1 => Just(Event::Join),
+        1 => any().prop_map(Event::Leave),
+        8 => (any(), 0..6_u8).prop_map(|(party, last)| Event::Admit(party, last)),
+        3 => any().prop_map(Event::Prove),
+        2 => any().prop_map(Event::Release),
+    ]
+}
+
+/// Unproven sessions that may give way to one more of `party`.
+fn may_give_way(admission: &Admission, party: Party) -> Vec<SessionId> {
+    let needy = admission.below_share(party);
+    let sessions = admission.sessions.iter();
+    let giving = sessions.filter(|(_, ((of, _), proven))| {
+        !proven && (*of == party || needy && admission.above_share(*of))
+    });
+    giving.map(|(id, _)| *id).collect()
+}
+
+proptest! {
+    #[test]
+    fn nobody_gives_way_but_the_newcomers_own_and_who_has_more_than_a_share(
+        events in prop::collection::vec(event(), 0..200),
+    ) {
+        let (mut admission, first) = alone(Limits { per_source: 4, total: 9 });
+        let mut parties = vec![first];
+        for event in events {
+            let mut ids: Vec<_> = admission.sessions.keys().copied().collect();
+            ids.sort();
+            match event {
+                Event::Join => parties.push(admission.join()),
+                Event::Leave(index) if parties.len() > 1 => {
+                    admission.leave(parties.swap_remove(index.index(parties.len())));
+                }
+                Event::Admit(index, last) => {
+                    let party = *index.get(&parties);
+                    let givers = may_give_way(&admission, party);
+                    match admission.admit(party, source(last)) {
+                        Ok(Admitted { evicted, .. }) => {
+                            prop_assert!(evicted.is_none_or(|evicted| givers.contains(&evicted)));
+                        }
+                        Err(reason) => {
+                            prop_assert!(reason == Reason::SourceLimit || givers.is_empty());
+                        }
+                    }
+                    prop_assert!(admission.len() <= 9);
+                }
+                Event::Prove(index) if !ids.is_empty() => admission.proven(*index.get(&ids)),
+                Event::Release(index) if !ids.is_empty() => admission.release(*index.get(&ids)),
+                Event::Leave(_) | Event::Prove(_) | Event::Release(_) => {}
+            }
+        }
+    }
 }
 
 #[test]

@@ -180,6 +180,10 @@ fn members_of(settings: &CpgSettings, look: &Look, kinds: &Kinds) -> Finding {
 
 /// Whether the fencer's history can be read, or the program be run.
 pub(super) fn proof(settings: &CpgSettings, patience: Duration) -> Finding {
+    proof_with(settings, proof::stonith_admin(), patience)
+}
+
+fn proof_with(settings: &CpgSettings, stonith_admin: Option<&Path>, patience: Duration) -> Finding {
     let none = |found: &str| {
         Finding::warning(
             PROOF,
@@ -190,7 +194,7 @@ pub(super) fn proof(settings: &CpgSettings, patience: Duration) -> Finding {
     match &settings.fence_proof {
         Some(FenceProof::None) => none("fence_proof is none"),
         Some(FenceProof::Command(program)) => command(program),
-        Some(FenceProof::Pacemaker) | None => match proof::stonith_admin() {
+        Some(FenceProof::Pacemaker) | None => match stonith_admin {
             None => none("stonith_admin is not installed"),
             Some(program) => history(program, patience),
         },
@@ -220,10 +224,16 @@ fn command(path: &Path) -> Finding {
 fn history(path: &Path, patience: Duration) -> Finding {
     // Of a node that nobody has: whether the fencer answers is what counts.
     let arguments = ["--history=*", "--verbose", "--output-as=xml"];
-    let answer = match program::output(path, &arguments, patience) {
-        Ok(xml) => proof::answers(&String::from_utf8_lossy(&xml)),
-        Err(why) => Err(why),
-    };
+    let answer = program::run(path, &arguments, patience).and_then(|ended| {
+        let answer = proof::answers(&String::from_utf8_lossy(&ended.output));
+        if ended.status.success() {
+            return answer;
+        }
+        // With --output-as=xml it says why in its answer, and nothing on standard error.
+        let printed = answer.err().unwrap_or_default();
+        let why = Some(ended.complaint).filter(|complaint| !complaint.is_empty());
+        Err(format!("{}: {}", ended.status, why.unwrap_or(printed)))
+    });
     match answer {
         Ok(()) => Finding::ok(PROOF, "pacemaker's fencer tells its history"),
         Err(why) => Finding::problem(

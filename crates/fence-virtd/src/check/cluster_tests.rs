@@ -1,9 +1,13 @@
 //! Clusters in every condition.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use fence_doctor::Verdict;
 
 use super::*;
 use crate::config::{NameMode, UnknownDomain};
+use crate::scratch::Scratch;
 
 fn settings() -> CpgSettings {
     CpgSettings {
@@ -163,4 +167,82 @@ fn programs_that_prove_must_be_there() {
         proof(&none, Duration::from_secs(1)).verdict,
         Verdict::Warning
     );
+}
+
+/// What is found where `stonith_admin` does this when it is asked for the history of all, and fails at everything else.
+fn found_with(stonith_admin: &str, patience: Duration) -> Finding {
+    let scratch = Scratch::new();
+    let program = scratch.path("stonith_admin");
+    let text = format!(
+        "#!/bin/sh\n[ \"$*\" = '--history=* --verbose --output-as=xml' ] || exit 64\n{stonith_admin}\n"
+    );
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    proof_with(&settings(), Some(&program), patience)
+}
+
+/// A program that prints this and ends with an exit code.
+fn printing(xml: &str, code: i32) -> String {
+    format!("cat <<'EOF'\n{xml}\nEOF\nexit {code}")
+}
+
+#[test]
+fn fencer_that_tells_its_history_can_prove() {
+    let long = Duration::from_secs(30);
+    for history in [
+        include_str!("../proof/recorded/all.xml"),
+        include_str!("../proof/recorded/failed.xml"),
+        // Nothing was fenced yet.
+        include_str!("../proof/recorded/unknown.xml"),
+    ] {
+        let finding = found_with(&printing(history, 0), long);
+        assert_eq!(finding.verdict, Verdict::Ok, "{finding:?}");
+        assert_eq!(finding.found, "pacemaker's fencer tells its history");
+    }
+}
+
+#[test]
+fn fencer_that_cannot_be_asked_is_a_problem_and_says_why() {
+    let not_connected = include_str!("../proof/recorded/not-connected.xml");
+    let long = Duration::from_secs(30);
+    for (stonith_admin, patience, why) in [
+        (printing(not_connected, 0), long, "Not connected"),
+        (
+            printing(not_connected, 102),
+            long,
+            "exit status: 102: pacemaker's fencer can't be asked: Not connected",
+        ),
+        (
+            "echo 'no such option' >&2; exit 64".to_owned(),
+            long,
+            "exit status: 64: no such option",
+        ),
+        (printing("history", 0), long, "no XML"),
+        (printing("<pacemaker-result/>", 0), long, "no status"),
+        (
+            "exec sleep 60".to_owned(),
+            Duration::from_secs(1),
+            "no answer in 1 s",
+        ),
+    ] {
+        let finding = found_with(&stonith_admin, patience);
+        assert_eq!(finding.verdict, Verdict::Problem, "{finding:?}");
+        assert!(finding.found.contains(why), "{finding:?}");
+    }
+}
+
+#[test]
+fn host_without_pacemakers_tool_is_warned_that_nothing_is_ever_proved() {
+    for fence_proof in [None, Some(FenceProof::Pacemaker)] {
+        let settings = CpgSettings {
+            fence_proof,
+            ..settings()
+        };
+        let finding = proof_with(&settings, None, Duration::from_secs(1));
+        assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
+        assert!(
+            finding.found.contains("stonith_admin is not installed"),
+            "{finding:?}"
+        );
+    }
 }

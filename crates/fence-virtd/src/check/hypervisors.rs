@@ -201,7 +201,7 @@ fn lines(listener: &SerialSettings, running: &[&Running]) -> Finding {
         SerialMode::Vmchannel => ("channel", "<channel type='unix'> with a guestfwd target"),
     };
     let cure = format!(
-        "give them {element} with <source mode='bind' path='…'/>; docs/configuration.md has the XML"
+        "give them {element} with <source mode='bind' path='…'/>; fence_virt.conf(5) has the XML"
     );
     let has = |it: &&&Running| !sockets(listener, it).is_empty();
     let without: Vec<String> = running

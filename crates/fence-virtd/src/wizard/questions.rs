@@ -242,7 +242,7 @@ fn tcp(dialog: &mut Dialog<'_>, items: &mut Vec<Item>, machine: &Machine) -> Res
 }
 
 fn vsock(dialog: &mut Dialog<'_>, items: &mut Vec<Item>) -> Result<(), Abort> {
-    dialog.say("\nGuests need a vsock device; see docs/configuration.md.")?;
+    dialog.say("\nGuests need a vsock device; see fence_virt.conf(5).")?;
     ask_value(
         dialog,
         items,

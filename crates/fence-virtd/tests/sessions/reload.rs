@@ -22,6 +22,13 @@ fn closed(mut listener: Listener) -> Listener {
     listener
 }
 
+/// A daemon with one listener, `blue`, and that one's address and key.
+fn blue() -> (Daemon, SocketAddr, Key) {
+    let (address, key) = (free_address(), key_of(1));
+    let daemon = Daemon::start(vec![tcp("blue", address, key.clone())], false).unwrap();
+    (daemon, address, key)
+}
+
 /// A request up to its order, which the backend has when this returns.
 fn begin(daemon: &Daemon, key: &Key, address: SocketAddr, request: &RequestFrame) -> TcpStream {
     let before = daemon.backend.executed();
@@ -66,8 +73,7 @@ fn request_under_way_ends_under_the_rules_with_which_it_began() {
 
 #[test]
 fn replayed_request_is_dropped_whatever_the_configuration_was_meanwhile() {
-    let (address, other, key) = (free_address(), free_address(), key_of(1));
-    let daemon = Daemon::start(vec![tcp("blue", address, key.clone())], false).unwrap();
+    let ((daemon, address, key), other) = (blue(), free_address());
     let served = request(None);
     assert_eq!(ask_with(&key, address, &served), Some(0));
     for listeners in [
@@ -99,29 +105,21 @@ fn replayed_request_is_dropped_whatever_the_configuration_was_meanwhile() {
 
 #[test]
 fn keys_that_come_and_go_are_remembered_up_to_a_bound() {
-    let (address, key) = (free_address(), key_of(1));
-    let daemon = Daemon::start(vec![tcp("blue", address, key.clone())], false).unwrap();
+    let (daemon, address, key) = blue();
+    let change = |key: Key| daemon.change(vec![tcp("blue", address, key)]).unwrap();
     let served = request(None);
     assert_eq!(ask_with(&key, address, &served), Some(0));
     for byte in 2..16 {
-        daemon
-            .change(vec![tcp("blue", address, key_of(byte))])
-            .unwrap();
+        change(key_of(byte));
     }
-    daemon
-        .change(vec![tcp("blue", address, key.clone())])
-        .unwrap();
+    change(key.clone());
     assert_eq!(ask_with(&key, address, &served), None);
     assert_eq!(daemon.hub.counters.count(Reason::Replayed), 1);
     for byte in 2..100 {
-        daemon
-            .change(vec![tcp("blue", address, key_of(byte))])
-            .unwrap();
+        change(key_of(byte));
     }
     // Its memory was given up for those of newer keys.
-    daemon
-        .change(vec![tcp("blue", address, key.clone())])
-        .unwrap();
+    change(key.clone());
     assert_eq!(ask_with(&key, address, &served), Some(0));
 }
 
@@ -154,28 +152,25 @@ fn listener_whose_port_is_taken_leaves_everything_as_it_was() {
 
 #[test]
 fn listener_that_gives_way_in_vain_is_back() {
-    let (address, busy) = (free_address(), TcpListener::bind("127.0.0.2:0").unwrap());
-    let daemon = Daemon::start(vec![tcp("blue", address, key_of(1))], false).unwrap();
+    let ((daemon, _, key), busy) = (blue(), TcpListener::bind("127.0.0.2:0").unwrap());
+    let listen_on = |address| daemon.change(vec![tcp("blue", address, key.clone())]);
     // All addresses of a port of which somebody else has one, and that listener itself another.
     let port = busy.local_addr().unwrap().port();
     let one = SocketAddr::from(([127, 0, 0, 1], port));
-    daemon.change(vec![tcp("blue", one, key_of(1))]).unwrap();
+    listen_on(one).unwrap();
     let all = SocketAddr::from(([0, 0, 0, 0], port));
-    let error = daemon
-        .change(vec![tcp("blue", all, key_of(1))])
-        .unwrap_err();
+    let error = listen_on(all).unwrap_err();
     assert!(error.starts_with("listener blue: cannot listen"), "{error}");
     assert_eq!(daemon.status(), "serving blue");
-    assert_eq!(ask_with(&key_of(1), one, &request(None)), Some(0));
+    assert_eq!(ask_with(&key, one, &request(None)), Some(0));
     drop(busy);
-    daemon.change(vec![tcp("blue", all, key_of(1))]).unwrap();
-    assert_eq!(ask_with(&key_of(1), one, &request(None)), Some(0));
+    listen_on(all).unwrap();
+    assert_eq!(ask_with(&key, one, &request(None)), Some(0));
 }
 
 #[test]
 fn listeners_come_and_go_and_the_others_never_stop() {
-    let (blue, green, red) = (free_address(), free_address(), free_address());
-    let daemon = Daemon::start(vec![tcp("blue", blue, key_of(1))], false).unwrap();
+    let ((daemon, blue, _), green, red) = (blue(), free_address(), free_address());
     let changed = daemon.change(vec![
         tcp("blue", blue, key_of(1)),
         tcp("green", green, key_of(2)),
@@ -209,8 +204,7 @@ fn listeners_come_and_go_and_the_others_never_stop() {
 
 #[test]
 fn requests_that_come_while_rules_change_are_all_answered() {
-    let (address, key) = (free_address(), key_of(1));
-    let daemon = Daemon::start(vec![tcp("blue", address, key.clone())], false).unwrap();
+    let (daemon, address, key) = blue();
     let asking: Vec<_> = (0..4)
         .map(|_| {
             let key = key.clone();
@@ -235,8 +229,7 @@ fn requests_that_come_while_rules_change_are_all_answered() {
 
 #[test]
 fn connection_that_waits_at_a_listener_that_ends_is_served() {
-    let (address, other) = (free_address(), free_address());
-    let daemon = Daemon::start(vec![tcp("blue", address, key_of(1))], false).unwrap();
+    let ((daemon, address, _), other) = (blue(), free_address());
     // So many that some are not accepted yet when it ends.
     let waiting: Vec<_> = (0..64).map(|_| (connect(address), request(None))).collect();
     daemon.change(vec![tcp("green", other, key_of(1))]).unwrap();

@@ -10,13 +10,14 @@ use fence_lab::config::Transport;
 use fence_lab::domains::{BYSTANDER, VM1};
 use fence_lab::libvirtd::Libvirtd;
 use fence_lab::process;
-use fence_lab::proxy::{Proxy, procedure};
+use fence_lab::proxy::procedure;
 use fence_lab::wait::{self, PATIENCE};
 use fence_lab::{Guest, Host, Verdict, ensure, forge, peer};
 use fence_proto::{Action, Family};
 use nix::sys::signal::Signal;
 
 use crate::Case;
+use crate::held::{DOMAIN, Scene};
 use crate::stage::{END, Stage, ends_well};
 
 pub(crate) const CASES: &[Case] = &[
@@ -146,21 +147,12 @@ fn in_order(stage: &Stage) -> Verdict {
 
 /// The domain is being destroyed when SIGTERM comes: the agent hears that it is off.
 fn finishes_reply(stage: &Stage) -> Verdict {
-    let libvirtd = Libvirtd::start(&stage.directory.join("libvirt"))?;
-    let proxy = Proxy::start(&stage.directory.join("proxy"), &libvirtd.socket())?;
-    let mut config = stage.config(Transport::Tcp, Family::Ipv4)?;
-    config.uris = vec![proxy.uri()];
-    let mut host = stage.launch("host").start_ready(config)?;
-    let agent = stage.agent(&host.config);
-    proxy.hold(procedure::DESTROY);
-    let running = agent.spawn(&["-o", "off", "-n", "test", "-t", "20"])?;
-    wait::until("the domain to be destroyed", PATIENCE, || {
-        proxy.is_holding()
-    })?;
-    host.process.signal(Signal::SIGTERM)?;
+    let mut scene = Scene::new(stage)?;
+    let running = scene.held("off", procedure::DESTROY)?;
+    scene.host.process.signal(Signal::SIGTERM)?;
     thread::sleep(Duration::from_millis(300));
-    proxy.release();
-    let code = process::code(host.process.wait(END)?);
+    scene.proxy.release();
+    let code = process::code(scene.host.process.wait(END)?);
     ensure!(code == 0, "exit code {code}");
     let answer = running.finish(Duration::from_secs(3))?;
     ensure!(
@@ -168,11 +160,7 @@ fn finishes_reply(stage: &Stage) -> Verdict {
         "the reply was lost: {}",
         answer.describe()
     );
-    ensure!(
-        !libvirtd.is_running("test")?,
-        "it was reported off, but it runs"
-    );
-    Ok(())
+    scene.is_off(DOMAIN)
 }
 
 fn waiting_for_hypervisor(stage: &Stage) -> Verdict {

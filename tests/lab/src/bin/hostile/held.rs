@@ -14,7 +14,8 @@ use fence_proto::Family;
 use crate::Case;
 use crate::stage::{Stage, ends_well, succeeds};
 
-const DOMAIN: &str = "test";
+/// The domain that is destroyed or started.
+pub(crate) const DOMAIN: &str = "test";
 const OTHER: (&str, &str) = ("other", "6f1dd3a0-45a1-4b6e-9d5c-0a4f7c2e9b99");
 const SOON: Duration = Duration::from_secs(1);
 
@@ -45,15 +46,16 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-struct Scene<'a> {
-    libvirtd: Libvirtd,
-    proxy: Proxy,
-    host: Host,
-    agent: Agent<'a>,
+/// A daemon whose calls to its libvirtd can be held.
+pub(crate) struct Scene<'a> {
+    pub(crate) libvirtd: Libvirtd,
+    pub(crate) proxy: Proxy,
+    pub(crate) host: Host,
+    pub(crate) agent: Agent<'a>,
 }
 
 impl<'a> Scene<'a> {
-    fn new(stage: &'a Stage) -> Result<Self, Failure> {
+    pub(crate) fn new(stage: &'a Stage) -> Result<Self, Failure> {
         let libvirtd = Libvirtd::start(&stage.directory.join("libvirt"))?;
         libvirtd.add_domain(OTHER.0, OTHER.1)?;
         let proxy = Proxy::start(&stage.directory.join("proxy"), &libvirtd.socket())?;
@@ -70,14 +72,14 @@ impl<'a> Scene<'a> {
     }
 
     /// Asks for something and waits until libvirt is at it.
-    fn held(&self, action: &str, procedure: u32) -> Result<Running, Failure> {
+    pub(crate) fn held(&self, action: &str, procedure: u32) -> Result<Running, Failure> {
         self.proxy.hold(procedure);
         let running = self.agent.spawn(&["-o", action, "-n", DOMAIN])?;
         wait::until("libvirt to be called", PATIENCE, || self.proxy.is_holding())?;
         Ok(running)
     }
 
-    fn is_off(&self, domain: &str) -> Verdict {
+    pub(crate) fn is_off(&self, domain: &str) -> Verdict {
         ensure!(
             !self.libvirtd.is_running(domain)?,
             "{domain} was reported off, but it runs"

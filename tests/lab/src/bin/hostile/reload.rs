@@ -1,19 +1,21 @@
 //! SIGHUP: the configuration is read anew while requests are under way; a bad one is refused as a whole.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::thread;
 use std::time::Duration;
 
 use fence_lab::config::{GroupText, HostConfig, Transport};
 use fence_lab::domains::{BYSTANDER, VM1};
-use fence_lab::libvirtd::Libvirtd;
-use fence_lab::proxy::{Proxy, procedure};
+use fence_lab::proxy::procedure;
 use fence_lab::wait::{self, PATIENCE};
 use fence_lab::{Failure, Host, Side, Verdict, ensure, forge};
 use fence_proto::{Family, HashAlgorithm};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::Case;
+use crate::held::{DOMAIN, Scene};
 use crate::stage::{PORT, Stage, ends_well};
 
 /// What the log says when it is done.
@@ -43,6 +45,10 @@ pub(crate) const CASES: &[Case] = &[
     ("SIGHUP takes a right away over multicast", right),
     ("SIGHUP says what takes a restart", fixed),
     ("SIGHUP again and again during a crowd of requests", crowd),
+    (
+        "SIGHUP again and again while reading the file hangs costs one thread",
+        hanging_file,
+    ),
 ];
 
 /// Writes a new configuration and has it read; waits for `word` in the log once more than before.
@@ -79,43 +85,31 @@ fn with_second(config: &HostConfig, name: &str, port: u16) -> Result<String, Fai
 }
 
 fn during_order(stage: &Stage) -> Verdict {
-    let libvirtd = Libvirtd::start(&stage.directory.join("libvirt"))?;
-    let proxy = Proxy::start(&stage.directory.join("proxy"), &libvirtd.socket())?;
-    let mut config = stage.config(Transport::Tcp, Family::Ipv4)?;
-    config.uris = vec![proxy.uri()];
-    let mut host = stage.launch("host").start_ready(config.clone())?;
-    let agent = stage.agent(&host.config);
-    proxy.hold(procedure::DESTROY);
-    let running = agent.spawn(&["-o", "off", "-n", "test", "-t", "20"])?;
-    wait::until("the domain to be destroyed", PATIENCE, || {
-        proxy.is_holding()
-    })?;
+    let mut scene = Scene::new(stage)?;
+    let running = scene.held("off", procedure::DESTROY)?;
 
-    let mut new = config.clone();
+    let mut new = scene.host.config.clone();
     new.key_file = forge::write_key(&stage.directory.join("new-key"))?;
     new.groups = nobody();
-    renew(stage, &host, &new.text(Side::Ours)?, DONE)?;
-    proxy.release();
+    renew(stage, &scene.host, &new.text(Side::Ours)?, DONE)?;
+    scene.proxy.release();
     let answer = running.finish(Duration::from_secs(20))?;
     ensure!(
         answer.code == 0,
         "the request was dropped: {}",
         answer.describe()
     );
-    ensure!(
-        !libvirtd.is_running("test")?,
-        "it was reported off, but it runs"
-    );
+    scene.is_off(DOMAIN)?;
 
-    let old = agent.act("status", "test")?;
+    let old = scene.agent.act("status", DOMAIN)?;
     ensure!(old.code == 1, "the old key still opens: {}", old.describe());
-    let denied = stage.agent(&new).act("off", "test")?;
+    let denied = stage.agent(&new).act("off", DOMAIN)?;
     ensure!(
         denied.code == 3,
         "the new groups do not hold: {}",
         denied.describe()
     );
-    ends_well(&mut host)
+    ends_well(&mut scene.host)
 }
 
 fn bad_file(stage: &Stage) -> Verdict {
@@ -261,4 +255,47 @@ fn crowd(stage: &Stage) -> Verdict {
         ensure!(answer.code == 0, "{}", answer.describe());
     }
     ends_well(&mut host)
+}
+
+/// A named pipe that nobody writes to, in the place of a file on a server that does not answer.
+fn hanging_file(stage: &Stage) -> Verdict {
+    let config = stage.config(Transport::Tcp, Family::Ipv4)?;
+    let mut host = stage.launch("host").start_ready(config.clone())?;
+    let (file, pipe) = (
+        stage.directory.join("host.conf"),
+        stage.directory.join("pipe"),
+    );
+    let mut new = config.clone();
+    new.port = PORT + 1;
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    fs::rename(&pipe, &file)?;
+    let count = |word: &str| host.process.stderr().matches(word).count();
+    let mut readers = Vec::new();
+    for number in 0..4 {
+        host.process.signal(Signal::SIGHUP)?;
+        // It is read for ten seconds, the first time.
+        wait::until("a refusal", Duration::from_secs(15), || count(REFUSED) > 0)?;
+        thread::sleep(Duration::from_millis(300));
+        readers.push(opening(&host)?);
+        ensure!(count(REFUSED) <= number.min(1) + 1, "it is said again");
+    }
+    ensure!(readers == [1; 4], "threads that read the file: {readers:?}");
+    works(stage, &config)?;
+    fs::rename(&file, &pipe)?;
+    fs::write(&file, new.text(Side::Ours)?)?;
+    drop(OpenOptions::new().write(true).open(&pipe)?);
+    wait::until("the file to be read", PATIENCE, || count(DONE) > 0)?;
+    works(stage, &new)?;
+    ensure!(count(DONE) == 1, "it was read more than once");
+    ends_well(&mut host)
+}
+
+/// Threads of the daemon that wait until a named pipe has somebody at its other end.
+fn opening(host: &Host) -> Result<usize, Failure> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", host.process.pid()))?;
+    let waiting = tasks.flatten().filter(|task| {
+        fs::read_to_string(task.path().join("wchan"))
+            .is_ok_and(|it| it.contains("wait_for_partner"))
+    });
+    Ok(waiting.count())
 }
