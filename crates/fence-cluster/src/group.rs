@@ -185,9 +185,9 @@ impl Cluster {
         for (uuid, record) in &inventory.domains {
             self.gone.outdated(*uuid, record.version);
             if inventory.current {
-                self.told(*uuid, record.holding(), Holding::Nothing);
+                self.told(from, *uuid, (record.holding(), Holding::Nothing));
             } else {
-                self.stir(*uuid, record.holding());
+                self.stir(from, *uuid, record.holding());
             }
             changes.extend(self.runs_last_here(*uuid, record));
         }
@@ -258,7 +258,7 @@ impl Cluster {
         match change {
             Change::Record { uuid, record } => {
                 self.gone.outdated(uuid, record.version);
-                self.told(uuid, record.holding(), Holding::Nothing);
+                self.told(from, uuid, (record.holding(), Holding::Nothing));
                 let change = self.runs_last_here(uuid, &record);
                 self.announce(cx, change.into_iter().collect());
             }
@@ -276,7 +276,7 @@ impl Cluster {
             self.touch_domain(uuid);
         }
         if let (Some(uuid), Some(before)) = (uuid, before) {
-            self.stir(uuid, before.holding());
+            self.stir(from, uuid, before.holding());
         }
         Ok(())
     }
@@ -425,7 +425,7 @@ impl Cluster {
             .and_then(|domains| domains.get(&uuid))
             .map(Record::holding);
         if let Some(holding) = holding {
-            self.stir(uuid, holding);
+            self.stir(from, uuid, holding);
         }
     }
 }

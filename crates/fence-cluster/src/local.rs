@@ -144,7 +144,7 @@ impl Cluster {
         }
         self.gone.outdated(uuid, version);
         let before = old.map_or(Holding::Nothing, Record::holding);
-        self.told(uuid, record.holding(), before);
+        self.told(self.config.me, uuid, (record.holding(), before));
         self.local.domains.insert(uuid, record.clone());
         Some(Change::Record { uuid, record })
     }
@@ -172,7 +172,7 @@ impl Cluster {
             return Some(Change::Record { uuid, record });
         }
         let record = self.local.domains.remove(&uuid)?;
-        self.stir(uuid, record.holding());
+        self.stir(self.config.me, uuid, record.holding());
         self.gone.add(uuid, &record);
         Some(Change::Gone { uuid })
     }

@@ -10,6 +10,7 @@ use crate::inventory::Memory;
 use crate::knowledge::Place;
 use crate::limits::{MAX_DOMAINS, SURE};
 use crate::peers::Peer;
+use crate::seam::MemberId;
 use crate::wire::message::Key;
 use crate::wire::record::Holding;
 
@@ -85,13 +86,13 @@ fn shown(memory: &mut Memory) -> Option<&mut Shown> {
 impl Cluster {
     /// A member says that it has a copy of the domain, or has it no longer. In the former case no host that was
     /// lost before can have been starting it.
-    pub(crate) fn told(&mut self, uuid: Uuid, now: Holding, before: Holding) {
+    pub(crate) fn told(&mut self, member: MemberId, uuid: Uuid, (now, before): (Holding, Holding)) {
         if now >= Holding::Incoming {
             for shown in self.memories.values_mut().filter_map(shown) {
                 shown.add(uuid);
             }
         }
-        self.stir(uuid, now.max(before));
+        self.stir(member, uuid, now.max(before));
     }
 
     /// A member has found the domain in a round, or has destroyed it: no host that was lost before the round was

@@ -42,8 +42,20 @@ pub(crate) struct Knowledge {
     pub(crate) evidence: bool,
     /// The last run was migrated away, and nobody has reported to have it.
     pub(crate) drifted: bool,
-    /// A copy came or went while the round went on.
-    pub(crate) stirred: bool,
+    /// What became of copies while the round went on.
+    pub(crate) changes: Changes,
+}
+
+/// What became of copies while a round went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Changes {
+    /// None came or went.
+    #[default]
+    None,
+    /// Some came or went.
+    Some,
+    /// The only one that there was, by every record and every answer, was destroyed, and was not migrating.
+    OnlyRunEnded,
 }
 
 /// Why nothing can be said because of a host.
@@ -113,7 +125,12 @@ pub(crate) fn judge(action: Action, hosts: &[HostView], known: Knowledge) -> Ver
     if hosts.iter().any(|host| host.standing == Standing::Waiting) {
         return Verdict::Wait;
     }
-    if known.stirred || found(&Finding::Active) || hosts.iter().any(was_destroyed) {
+    if known.changes == Changes::OnlyRunEnded && action == Action::Off {
+        // Nothing else can be found. A reboot's next round also says who would start it.
+        return Verdict::Off;
+    }
+    let calm = known.changes == Changes::None;
+    if !calm || found(&Finding::Active) || hosts.iter().any(was_destroyed) {
         return Verdict::Again(Again::Verify);
     }
     if found(&Finding::NotBegun) {

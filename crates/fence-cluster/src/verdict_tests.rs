@@ -38,7 +38,7 @@ fn owner(view: HostView) -> HostView {
 const NOTHING: Knowledge = Knowledge {
     evidence: false,
     drifted: false,
-    stirred: false,
+    changes: Changes::None,
 };
 
 const EVIDENCE: Knowledge = Knowledge {
@@ -90,10 +90,23 @@ fn what_was_destroyed_is_verified_by_another_round() {
 }
 
 #[test]
+fn nothing_is_left_to_find_when_the_only_run_was_ended() {
+    let hosts = [found(1, destroyed()), found(2, Finding::Absent)];
+    let known = Knowledge {
+        changes: Changes::OnlyRunEnded,
+        ..EVIDENCE
+    };
+    assert_eq!(judge(Action::Off, &hosts, known), Verdict::Off);
+    // Its next round says who would start it.
+    let verdict = judge(Action::Reboot, &hosts, known);
+    assert_eq!(verdict, Verdict::Again(Again::Verify));
+}
+
+#[test]
 fn copy_that_came_or_went_meanwhile_makes_another_round() {
     let hosts = [found(1, Finding::Absent)];
     let known = Knowledge {
-        stirred: true,
+        changes: Changes::Some,
         ..EVIDENCE
     };
     for action in ACTIONS {

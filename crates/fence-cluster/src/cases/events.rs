@@ -111,8 +111,8 @@ impl Cluster {
         }
     }
 
-    /// A copy of the domain came or went.
-    pub(crate) fn stir(&mut self, uuid: Uuid, holding: Holding) {
+    /// A copy of the domain came or went at a member.
+    pub(crate) fn stir(&mut self, member: MemberId, uuid: Uuid, holding: Holding) {
         if holding < Holding::Incoming {
             return;
         }
@@ -122,7 +122,7 @@ impl Cluster {
                 .as_ref()
                 .is_some_and(|target| target.uuid == uuid)
             {
-                case.pursuit.stirred = true;
+                case.pursuit.stirred.insert(member);
             }
         }
     }

@@ -37,7 +37,7 @@ impl Cluster {
         }
         self.ask_originals(cx, number, case, uuid);
         let views = self.views(cx, case, uuid);
-        let known = self.knowledge(case, uuid);
+        let known = self.knowledge(case, uuid, &views);
         match judge(case.action(), &views, known) {
             Verdict::Wait => {
                 case.why = Some(self.why_waiting(&views));
@@ -85,7 +85,7 @@ impl Cluster {
         pursuit.sent = cx.now;
         pursuit.departures = self.departures;
         pursuit.answers.clear();
-        pursuit.stirred = false;
+        pursuit.stirred.clear();
         pursuit.held = Held::No;
         pursuit.pause = None;
         pursuit.had = self.who_has(uuid);

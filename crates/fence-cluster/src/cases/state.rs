@@ -131,8 +131,8 @@ pub(crate) struct Pursuit {
     pub(crate) answers: BTreeMap<MemberId, Finding>,
     /// Who had a copy by the records when the round was sent.
     pub(crate) had: BTreeSet<MemberId>,
-    /// A copy came or went since.
-    pub(crate) stirred: bool,
+    /// Where a copy came or went since.
+    pub(crate) stirred: BTreeSet<MemberId>,
     pub(crate) scope: Scope,
     /// Who is to start the domain, by the last round.
     pub(crate) candidate: Option<MemberId>,
@@ -246,14 +246,10 @@ impl Case {
 impl Pursuit {
     /// What a finding says beyond its round.
     pub(super) fn took(&mut self, from: MemberId, finding: &Finding) {
-        let Finding::Destroyed {
-            migrating,
-            vanished,
-        } = finding
-        else {
+        let Finding::Destroyed { vanished, .. } = finding else {
             return;
         };
-        if !migrating && !vanished && self.scope == Scope::Copies {
+        if finding.is_evidence() && self.scope == Scope::Copies {
             self.evidence = true;
         }
         let better = match self.ran {

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use fence_proto::Uuid;
 
-use super::state::Case;
+use super::state::{Case, Scope};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::knowledge::Place;
 use crate::limits::PATIENCE;
-use crate::peers::Kind;
+use crate::peers::{Kind, Peer};
 use crate::seam::{MemberId, NodeId};
-use crate::verdict::{HostView, Knowledge, Standing};
+use crate::verdict::{Changes, HostView, Knowledge, Standing};
 use crate::wire::message::Finding;
 use crate::wire::record::Holding;
 
@@ -107,7 +107,7 @@ impl Cluster {
         Standing::Silent
     }
 
-    pub(super) fn knowledge(&self, case: &Case, uuid: Uuid) -> Knowledge {
+    pub(super) fn knowledge(&self, case: &Case, uuid: Uuid, views: &[HostView]) -> Knowledge {
         let pursuit = &case.pursuit;
         // A copy that was there when the round began and is not any more: it may have moved.
         let missed = pursuit.had.iter().any(|member| {
@@ -117,8 +117,41 @@ impl Cluster {
         Knowledge {
             evidence: pursuit.evidence,
             drifted: self.has_drifted(uuid),
-            stirred: pursuit.stirred || missed,
+            changes: if self.only_run_ended(case, views) {
+                Changes::OnlyRunEnded
+            } else if missed || !pursuit.stirred.is_empty() {
+                Changes::Some
+            } else {
+                Changes::None
+            },
         }
+    }
+
+    /// Whether the one copy that there was, by all records and all answers, was destroyed in this round by its
+    /// member's own call and was not migrating. Every host is a member and has answered.
+    fn only_run_ended(&self, case: &Case, views: &[HostView]) -> bool {
+        let pursuit = &case.pursuit;
+        let mut destroyed = pursuit
+            .answers
+            .iter()
+            .filter(|(_, finding)| finding.is_evidence());
+        let (Some((member, _)), None) = (destroyed.next(), destroyed.next()) else {
+            return false;
+        };
+        let there = |other: &MemberId| other == member;
+        let original = |peer: &Peer| matches!(peer.kind, Kind::Original(_));
+        pursuit.scope == Scope::Copies
+            && pursuit.had.iter().all(there)
+            && pursuit.stirred.iter().all(there)
+            && !self.peers.values().any(original)
+            && views.iter().all(|view| {
+                view.holding < Holding::Incoming
+                    && match &view.standing {
+                        Standing::Answered(Finding::Absent | Finding::Defined) => true,
+                        Standing::Answered(_) => view.node == member.node,
+                        Standing::Waiting | Standing::Silent | Standing::Away { .. } => false,
+                    }
+            })
     }
 
     /// The hosts that are not members: departed ones, and configured ones that were never seen.

@@ -239,7 +239,7 @@ impl Cluster {
         inventory.put(uuid, record);
         if changed {
             self.gone.outdated(uuid, version);
-            self.told(uuid, now, holding);
+            self.told(from, uuid, (now, holding));
             self.touch_domain(uuid);
         }
     }
@@ -291,7 +291,7 @@ impl Cluster {
         inventory.domains = kept;
         for (uuid, record) in gone {
             self.gone.add(uuid, &record);
-            self.stir(uuid, record.holding());
+            self.stir(member, uuid, record.holding());
         }
         self.attention.all = true;
         self.settle_memory(cx, member);

@@ -153,6 +153,19 @@ pub enum Finding {
     Started,
 }
 
+impl Finding {
+    /// A run was ended by its host's own call, and nobody can have it now.
+    pub(crate) const fn is_evidence(&self) -> bool {
+        matches!(
+            self,
+            Self::Destroyed {
+                migrating: false,
+                vanished: false
+            }
+        )
+    }
+}
+
 /// A message of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the variants say what the fields are")]

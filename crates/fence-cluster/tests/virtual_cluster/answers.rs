@@ -359,9 +359,23 @@ fn questions_and_orders_cost_few_messages() {
         messages <= 4 && bytes < 400,
         "{messages} messages, {bytes} bytes"
     );
+    // One round: it, two answers, an announcement, the change, what came of it, the end.
     let (messages, bytes) = cost(1, Action::Off);
     assert!(
-        messages <= 12 && bytes < 1000,
+        messages == 7 && bytes < 700,
         "{messages} messages, {bytes} bytes"
     );
+}
+
+#[test]
+fn two_copies_are_looked_for_again_when_they_are_gone() {
+    let mut world = three();
+    world.install(3, 1);
+    world.run_for(Duration::from_secs(1));
+    let before = world.bus.traffic.0;
+    assert_eq!(world.reply(1, Action::Off, "vm1"), Reply::Success);
+    world.run_for(Duration::from_millis(10));
+    assert_eq!(world.runs_on(1), [0; 0]);
+    // The first round's nine, and the second one's four.
+    assert_eq!(world.bus.traffic.0 - before, 13);
 }
