@@ -217,9 +217,9 @@ pub enum LocalOff {
 /// Where a domain was on and proven off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acted {
-    /// The hypervisor.
+    /// The hypervisor: the first one where it was destroyed, else the first one.
     pub host: usize,
-    /// Destroyed by us, rather than gone by itself.
+    /// Every copy was destroyed by us; none went by itself, perhaps elsewhere.
     pub by_us: bool,
 }
 
@@ -307,11 +307,14 @@ fn acted(answers: &[Answer<LocalOff>]) -> Option<Acted> {
         let Answer::Got(LocalOff::Proven(proof)) = answer else {
             return None;
         };
-        let by_us = *proof != Proof::Vanished;
-        Some(Acted { host, by_us })
+        Some((host, *proof != Proof::Vanished))
     });
-    // The first one destroyed by us, else the first one.
-    proofs.reduce(|best, next| if best.by_us { best } else { next })
+    let mut destroyed = proofs.clone().filter(|(_, by_us)| *by_us);
+    let (host, _) = destroyed.next().or_else(|| proofs.clone().next())?;
+    Some(Acted {
+        host,
+        by_us: proofs.into_iter().all(|(_, by_us)| by_us),
+    })
 }
 
 fn nothing_was_on(

@@ -290,6 +290,19 @@ fn vanished_domain_may_be_on_a_silent_hypervisor() {
 }
 
 #[test]
+fn copy_that_went_by_itself_may_be_elsewhere_also_if_another_was_destroyed() {
+    let gone = |host| Acted { host, by_us: false };
+    for (answers, host) in [
+        ([VANISHED, DESTROYED], 1),
+        ([DESTROYED, VANISHED], 0),
+        ([VANISHED, VANISHED], 0),
+    ] {
+        let verdict = first_round(&answers, Stage::Grace);
+        assert_eq!(verdict, RoundVerdict::Again(gone(host)));
+    }
+}
+
+#[test]
 fn nothing_begun_anywhere_is_a_void_order() {
     assert_eq!(
         first_round(&[NOT_BEGUN, ABSENT], Stage::Grace),

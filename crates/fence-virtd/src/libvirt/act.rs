@@ -28,6 +28,11 @@ pub(super) const START_WITHIN: Duration = Duration::from_secs(10);
 /// Pause between such tries.
 pub(super) const START_AGAIN: Duration = Duration::from_millis(500);
 
+/// How old the word on a migration may be when the copy is destroyed: no migration takes less from its beginning
+/// to its end. How often it is asked for at most.
+const FRESH: Duration = Duration::from_millis(100);
+const ASK_AT_MOST: u8 = 3;
+
 /// An order that changes one domain, as its jobs on the hypervisors share it.
 pub(super) struct Change {
     pub uuid: Uuid,
@@ -258,9 +263,10 @@ fn note_where_it_went(change: &Change, found: &Found) {
     }
 }
 
-/// A copy that is being migrated may be running elsewhere when it is gone here. Not knowing is a sign, too.
+/// A copy that is being migrated may be running elsewhere when it is gone here. Not knowing is a sign, too, and so
+/// is an answer that may be old: the copy is destroyed right after this.
 fn look_for_migration(change: &Change, found: &Found, definition: &mut Option<String>) {
-    match role::ask(&change.common, found) {
+    match fresh(|| change.clock.now(), || role::ask(&change.common, found)).flatten() {
         Some(Migration::None) => {}
         Some(Migration::Incoming) => {
             // What would come back never ran here.
@@ -269,6 +275,15 @@ fn look_for_migration(change: &Change, found: &Found, definition: &mut Option<St
         }
         Some(Migration::Outgoing) | None => change.migrated.store(true, Ordering::Release),
     }
+}
+
+/// Asks until there is an answer that is fresh, a few times.
+fn fresh<T>(mut now: impl FnMut() -> Moment, mut ask: impl FnMut() -> T) -> Option<T> {
+    (0..ASK_AT_MOST).find_map(|_| {
+        let asked = now();
+        let answer = ask();
+        (now() <= asked + FRESH).then_some(answer)
+    })
 }
 
 fn look(worker: &mut Worker, uuid: Uuid) -> Result<Option<Found>, Fault> {
@@ -501,4 +516,32 @@ fn log_start(worker: &Worker, change: &Change, domain: &str) {
 pub(super) fn count_failed_start(common: &Common, uuid: Uuid, seqno: u32, why: &str) {
     common.tally.failed_starts.fetch_add(1, Ordering::Relaxed);
     error!(%uuid, seqno, "the domain is fenced, but does not come back: {why}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_that_may_be_old_is_asked_for_again_and_at_last_not_believed() {
+        let slow = FRESH + Duration::from_millis(1);
+        for (waits, asked, answer) in [
+            (vec![FRESH], 1, Some(1)),
+            (vec![slow, FRESH], 2, Some(2)),
+            (vec![slow; 3], 3, None),
+        ] {
+            let mut waits = waits.into_iter();
+            let mut asks = 0;
+            let clock = std::cell::Cell::new(Moment::ZERO);
+            let found = fresh(
+                || clock.get(),
+                || {
+                    clock.set(clock.get() + waits.next().unwrap());
+                    asks += 1;
+                    asks
+                },
+            );
+            assert_eq!((asks, found), (asked, answer));
+        }
+    }
 }
