@@ -7,7 +7,7 @@ help:
 	@echo "make demo          fence a VM of libvirt's test driver, from nothing"
 	@echo "make test          set up the machine (root) and run all tests"
 	@echo "make check         formatting, lints, unit and protocol tests (some minutes when nothing is built yet)"
-	@echo "make model         the cluster's rules in all states of larger bounds (an hour or more)"
+	@echo "make model         the cluster's rules in all states of larger bounds (hours)"
 	@echo "make interop       ours and the packaged C programs, either side, in network namespaces (root)"
 	@echo "make hostile       floods, stalls, reflections, dying hypervisors (root)"
 	@echo "make doctor        the wizard, and --check red and green on real networks and hypervisors (root)"

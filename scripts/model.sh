@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# The model checker with its larger bounds, and more random walks: an hour or more, and 10 GB of memory. `cargo test` has the smaller ones.
+# The model checker with its larger bounds, and more random walks: hours, and perhaps more than 24 GB of memory. `cargo test`
+# has the smaller ones.
+#
+#   scripts/model.sh [WORD…]     only plans whose test's name contains a word
+#
 # FENCE_WALKS=N walks more, FENCE_SEED=N from another seed on. docs/cluster.md says what is modelled.
 set -euo pipefail
 cd "$(dirname "$0")/.."

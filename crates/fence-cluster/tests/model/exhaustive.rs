@@ -83,7 +83,6 @@ fn hosts_that_are_cut_off_fenced_and_back() {
             (Kind::Fence, 1),
             (Kind::Boot, 1),
             (Kind::Heal, 1),
-            (Kind::Start, 1),
         ];
         let mut plan = named("cut, crash, fence, back", action).with(&menu);
         plan.faults = 2;
