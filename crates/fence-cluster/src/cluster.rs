@@ -30,10 +30,10 @@ pub struct Cluster {
     pub(crate) connected: bool,
     /// Since when there has been no quorum or no connection.
     pub(crate) alone: Option<Moment>,
-    /// Whether this member could claim something, with quorum, after the last event.
-    pub(crate) served: bool,
-    /// The runs that this host had when that ended, by their versions, if there was quorum until it was alone: nobody
-    /// can have started these domains elsewhere without fencing this host.
+    /// Since when this member could claim something, with quorum, after every event.
+    pub(crate) serves: Option<Moment>,
+    /// The runs that this host had when that last ended, after long enough, by their versions: while they go on
+    /// nobody can have started these domains elsewhere without fencing this host.
     pub(crate) held: BTreeMap<Uuid, u64>,
     /// Since when this member has been in the group, with quorum, without a break.
     pub(crate) joined: WallTime,
@@ -94,7 +94,7 @@ impl Cluster {
             quorum: false,
             connected: false,
             alone: Some(now.moment),
-            served: false,
+            serves: None,
             held: BTreeMap::new(),
             joined: now.wall,
             sighted: now.wall,

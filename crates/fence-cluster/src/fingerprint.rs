@@ -54,10 +54,12 @@ impl Cluster {
         to.one(&mut self.digest_due);
         to.one(&mut self.echoed);
         to.some(&mut self.alone);
+        to.some(&mut self.serves);
         to.some(&mut self.local.sent);
         for peer in self.peers.values_mut() {
             to.one(&mut peer.joined);
             to.one(&mut peer.heard);
+            to.one(&mut peer.steady);
             to.some(&mut peer.asked);
             if let Kind::Original(original) = &mut peer.kind {
                 original.moments(|moment| to.one(moment));
@@ -140,7 +142,7 @@ impl Hash for Cluster {
         (&self.inquiries, &self.gone, &self.turns).hash(state);
         (&self.jobs, &self.kept, &self.cases).hash(state);
         (self.next_number, self.digest_due, self.last).hash(state);
-        (self.alone, self.echoed, self.served, &self.held).hash(state);
+        (self.alone, self.echoed, self.serves, &self.held).hash(state);
         self.departures.hash(state);
         (self.original_seqno, self.original_requests).hash(state);
     }

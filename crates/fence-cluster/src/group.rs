@@ -8,7 +8,7 @@ use fence_proto::Moment;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::{Assembled, Assembly, Domains, Inventory, Memory};
-use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES};
+use crate::limits::{ASK_AGAIN, CLOCK_AHEAD, DIGEST, MAX_MEMORIES, SILENT};
 use crate::peers::{Fetch, Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, NodeId, WallTime};
@@ -26,6 +26,9 @@ impl Cluster {
     ) -> Result<(), Reason> {
         if from != self.config.me {
             let peer = self.peers.get_mut(&from).ok_or(Reason::NotAMember)?;
+            if cx.is_past(peer.heard, SILENT) {
+                peer.steady = cx.now;
+            }
             peer.heard = cx.now;
             peer.heard_wall = cx.wall;
             if !matches!(peer.kind, Kind::Ours) {
@@ -178,17 +181,15 @@ impl Cluster {
         };
         let before = peer.inventory.take();
         self.succeed(
+            from,
             &mut inventory,
             before.map_or_else(Default::default, |i| i.domains),
         );
         let mut changes = Vec::new();
         for (uuid, record) in &inventory.domains {
             self.gone.outdated(*uuid, record.version);
-            if inventory.current {
-                self.told(from, *uuid, (record.holding(), Holding::Nothing));
-            } else {
-                self.stir(from, *uuid, record.holding());
-            }
+            // A libvirt that has just stopped answering may have said it long ago: it shows nothing.
+            self.stir(from, *uuid, record.holding());
             changes.extend(self.runs_last_here(*uuid, record));
         }
         self.announce(cx, changes);
@@ -202,13 +203,14 @@ impl Cluster {
     }
 
     /// What the host had before, and has no longer, is gone.
-    fn succeed(&mut self, inventory: &mut Inventory, before: Domains) {
+    fn succeed(&mut self, from: MemberId, inventory: &mut Inventory, before: Domains) {
         for (uuid, record) in before {
             match inventory.domains.get_mut(&uuid) {
                 // A daemon that was restarted has forgotten which run was the last one.
                 Some(now) => now.version = now.version.max(record.version),
                 None => self.gone.add(uuid, &record),
             }
+            self.stir(from, uuid, record.holding());
         }
     }
 
@@ -223,7 +225,7 @@ impl Cluster {
         let Some(mut inventory) = peer.inventory.take() else {
             return;
         };
-        self.succeed(&mut inventory, memory.domains);
+        self.succeed(from, &mut inventory, memory.domains);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.inventory = Some(inventory);
         }

@@ -35,6 +35,9 @@ pub(crate) const MAX_MEMORIES: usize = 256;
 /// not answer is noticed in less.
 pub(crate) const SURE: Duration = Duration::from_secs(12);
 
+/// So long a member must have been able to claim something before what its host then runs counts as its own.
+pub(crate) const SETTLED: Duration = Duration::from_secs(5);
+
 /// How often every member gives a sign of life.
 pub(crate) const DIGEST: Duration = Duration::from_secs(2);
 
@@ -81,7 +84,8 @@ pub(crate) const FIND_WITHIN: Duration = Duration::from_secs(5);
 /// Pause before a member that did not answer, or a half migration, is asked again.
 pub(crate) const ROUND_AGAIN: Duration = Duration::from_secs(1);
 
-/// A round older than this is made again before a proof that came later is used with it.
+/// A round older than this is made again before a proof that came later is used with it, or when it has ended the
+/// only run.
 pub(crate) const ROUND_FRESH: Duration = Duration::from_secs(1);
 
 /// Rounds that find something active before a request fails.

@@ -169,6 +169,7 @@ impl Cluster {
             }
             record.active = false;
             let record = record.clone();
+            self.stir(self.config.me, uuid, Holding::Copy);
             return Some(Change::Record { uuid, record });
         }
         let record = self.local.domains.remove(&uuid)?;
@@ -182,6 +183,7 @@ impl Cluster {
     /// it is taken down here before, so that what is sent behind the announcement says it too.
     pub(crate) fn starts(&mut self, uuid: Uuid, name: &str, version: u64) {
         starting(&mut self.local.domains, uuid, name, version);
+        self.stir(self.config.me, uuid, Holding::Copy);
     }
 
     /// Nothing came of it, and nothing will.
@@ -194,6 +196,7 @@ impl Cluster {
         }
         record.starting = false;
         let record = record.clone();
+        self.stir(self.config.me, uuid, Holding::Copy);
         self.announce(cx, vec![Change::Record { uuid, record }]);
         // Whether it is defined here at all, libvirt says.
         self.settle(cx, uuid);

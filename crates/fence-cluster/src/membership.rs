@@ -7,7 +7,7 @@ use fence_proto::Moment;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::inventory::Memory;
-use crate::limits::{DIGEST, MAX_MEMORIES, SILENT};
+use crate::limits::{DIGEST, MAX_MEMORIES, SETTLED, SILENT};
 use crate::peers::{Kind, Peer, Phase};
 use crate::reason::Reason;
 use crate::seam::{LeaveReason, MemberId, Migration, NodeId, WallTime};
@@ -158,6 +158,8 @@ impl Cluster {
             return;
         }
         self.connected = false;
+        // Corosync says it anew.
+        self.quorum = false;
         self.nodes = None;
         cx.warn("the connection to corosync is lost: nothing is claimed about other hosts");
         let members = self.peers.keys();
@@ -177,7 +179,6 @@ impl Cluster {
             return;
         }
         if self.alone.take().is_some() {
-            self.held.clear();
             self.joined = cx.wall;
             self.sighted = cx.wall;
         }
@@ -188,15 +189,19 @@ impl Cluster {
     /// Notes what this host runs when this member can claim nothing any more: because somebody has joined, who
     /// has not said yet what it has, or because quorum or corosync are gone, then or later.
     pub(crate) fn note_what_is_held(&mut self, now: Moment) {
-        let serves = self.alone.is_none() && self.is_ready(now);
-        if self.served && !serves {
+        if self.alone.is_none() && self.is_ready(now) {
+            self.serves.get_or_insert(now);
+            return;
+        }
+        // Quorum and members are told one after the other: for a moment it may look as if nobody were missing.
+        let served = self.serves.take();
+        if served.is_some_and(|since| now >= since + SETTLED) {
             let records = self.local.domains.iter().filter(|(_, record)| {
                 record.holding() == Holding::Copy && record.migration == Migration::None
             });
             let held = records.map(|(uuid, record)| (*uuid, record.version));
             self.held = held.collect();
         }
-        self.served = serves;
     }
 
     /// Whether this partition has quorum.

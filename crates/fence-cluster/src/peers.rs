@@ -43,6 +43,8 @@ pub(crate) struct Peer {
     /// When it was last heard of, by either clock.
     pub(crate) heard: Moment,
     pub(crate) heard_wall: WallTime,
+    /// Since when it has been heard of without long pauses.
+    pub(crate) steady: Moment,
     pub(crate) phase: Phase,
     /// Since when it would have noticed hosts that come back.
     pub(crate) sighted: Option<WallTime>,
@@ -67,6 +69,7 @@ impl Peer {
             joined: cx.now,
             heard: cx.now,
             heard_wall: cx.wall,
+            steady: cx.now,
             phase: Phase::New,
             sighted: None,
             silent: false,

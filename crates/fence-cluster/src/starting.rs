@@ -8,8 +8,8 @@ use fence_proto::{Moment, Uuid};
 use crate::cluster::Cluster;
 use crate::inventory::Memory;
 use crate::knowledge::Place;
-use crate::limits::{MAX_DOMAINS, SURE};
-use crate::peers::Peer;
+use crate::limits::{MAX_DOMAINS, SILENT, SURE};
+use crate::peers::{Kind, Peer};
 use crate::seam::MemberId;
 use crate::wire::message::Key;
 use crate::wire::record::Holding;
@@ -49,6 +49,15 @@ impl Starting {
             Self::Nothing => false,
             Self::AllBut(shown) => !shown.domains.contains(&uuid),
         }
+    }
+
+    /// The beginning of the time after which what members say is sure, if it is over.
+    fn due(&self, now: Moment) -> Option<Moment> {
+        let Self::AllBut(shown) = self else {
+            return None;
+        };
+        let at = shown.sure_at.filter(|at| now >= *at);
+        at.map(|at| at.ago(SURE))
     }
 
     /// Moves its moment.
@@ -125,25 +134,39 @@ impl Cluster {
 
     /// What members have had running for long enough cannot have been starting on a host when it was lost.
     pub(crate) fn clear_memories(&mut self, now: Moment) {
-        let mut all = self.memories.values_mut().filter_map(shown);
-        if !all.any(|shown| shown.is_due(now)) {
+        let all = self.memories.values();
+        let due = all.filter_map(|memory| memory.starting.due(now));
+        // What all have said for so long is as good for the others.
+        let Some(since) = due.min() else {
             return;
-        }
-        let running = self.running();
+        };
+        let unsteady =
+            |peer: &Peer| matches!(peer.kind, Kind::Ours) && !Self::is_steady(peer, since, now);
+        let again = self.peers.values().any(unsteady);
+        let running = self.running(since, now);
         for shown in self.memories.values_mut().filter_map(shown) {
             if shown.is_due(now) {
-                shown.sure_at = None;
+                shown.sure_at = again.then_some(now + SURE);
                 running.iter().for_each(|uuid| shown.add(*uuid));
             }
         }
     }
 
-    /// The domains that members have running, or coming in: those that say so now. What was last said of a
-    /// host whose libvirt does not answer may have ended since.
-    fn running(&self) -> BTreeSet<Uuid> {
+    /// Whether a member's daemon has not stood still since then.
+    fn is_steady(peer: &Peer, since: Moment, now: Moment) -> bool {
+        peer.steady <= since && now <= peer.heard + SILENT
+    }
+
+    /// The domains that members have running, or coming in: those that say so now and have said what they had
+    /// since then. What was last said of a host whose libvirt does not answer, or whose daemon stands still, may have
+    /// ended before.
+    fn running(&self, since: Moment, now: Moment) -> BTreeSet<Uuid> {
         let says = |place: &Place| match place {
             Place::Here => self.local.current,
-            Place::Member(member) => self.peers.get(member).is_some_and(Peer::is_whole),
+            Place::Member(member) => {
+                let peer = self.peers.get(member);
+                peer.is_some_and(|peer| peer.is_whole() && Self::is_steady(peer, since, now))
+            }
             Place::Departed(_) => false,
         };
         let members = self.all_domains().filter(|(place, _)| says(place));

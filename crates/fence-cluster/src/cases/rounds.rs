@@ -37,7 +37,7 @@ impl Cluster {
         }
         self.ask_originals(cx, number, case, uuid);
         let views = self.views(cx, case, uuid);
-        let known = self.knowledge(case, uuid, &views);
+        let known = self.knowledge(cx, case, uuid, &views);
         match judge(case.action(), &views, known) {
             Verdict::Wait => {
                 case.why = Some(self.why_waiting(&views));

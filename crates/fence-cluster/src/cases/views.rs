@@ -8,7 +8,7 @@ use super::state::{Case, Scope};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::knowledge::Place;
-use crate::limits::PATIENCE;
+use crate::limits::{PATIENCE, ROUND_FRESH};
 use crate::peers::{Kind, Peer};
 use crate::seam::{MemberId, NodeId};
 use crate::verdict::{Changes, HostView, Knowledge, Standing};
@@ -107,7 +107,13 @@ impl Cluster {
         Standing::Silent
     }
 
-    pub(super) fn knowledge(&self, case: &Case, uuid: Uuid, views: &[HostView]) -> Knowledge {
+    pub(super) fn knowledge(
+        &self,
+        cx: &Cx<'_>,
+        case: &Case,
+        uuid: Uuid,
+        views: &[HostView],
+    ) -> Knowledge {
         let pursuit = &case.pursuit;
         // A copy that was there when the round began and is not any more: it may have moved.
         let missed = pursuit.had.iter().any(|member| {
@@ -117,7 +123,7 @@ impl Cluster {
         Knowledge {
             evidence: pursuit.evidence,
             drifted: self.has_drifted(uuid),
-            changes: if self.only_run_ended(case, views) {
+            changes: if self.only_run_ended(cx, case, views) {
                 Changes::OnlyRunEnded
             } else if missed || !pursuit.stirred.is_empty() {
                 Changes::Some
@@ -128,8 +134,8 @@ impl Cluster {
     }
 
     /// Whether the one copy that there was, by all records and all answers, was destroyed in this round by its
-    /// member's own call and was not migrating. Every host is a member and has answered.
-    fn only_run_ended(&self, case: &Case, views: &[HostView]) -> bool {
+    /// member's own call and was not migrating. Every host is a member and has answered, and not long ago.
+    fn only_run_ended(&self, cx: &Cx<'_>, case: &Case, views: &[HostView]) -> bool {
         let pursuit = &case.pursuit;
         let mut destroyed = pursuit
             .answers
@@ -141,6 +147,7 @@ impl Cluster {
         let there = |other: &MemberId| other == member;
         let original = |peer: &Peer| matches!(peer.kind, Kind::Original(_));
         pursuit.scope == Scope::Copies
+            && !cx.is_past(pursuit.sent, ROUND_FRESH)
             && pursuit.had.iter().all(there)
             && pursuit.stirred.iter().all(there)
             && !self.peers.values().any(original)
@@ -148,7 +155,7 @@ impl Cluster {
                 view.holding < Holding::Incoming
                     && match &view.standing {
                         Standing::Answered(Finding::Absent | Finding::Defined) => true,
-                        Standing::Answered(_) => view.node == member.node,
+                        Standing::Answered(finding) => finding.is_evidence(),
                         Standing::Waiting | Standing::Silent | Standing::Away { .. } => false,
                     }
             })

@@ -182,6 +182,8 @@ impl Cluster {
             return Standing::Waiting;
         }
         Standing::Answered(match has(peer, uuid) {
+            // There may have been no room for it.
+            Holding::Nothing if !peer.is_whole() => return Standing::Waiting,
             Holding::Nothing => Finding::Absent,
             Holding::Definition => Finding::Defined,
             Holding::Incoming | Holding::Copy => Finding::Active,

@@ -8,7 +8,7 @@ use fence_proto::access::{Access, Group, GroupMember, GroupSource};
 use fence_proto::host::Answer;
 use fence_proto::{Action, Reason, Reply};
 
-use super::host::Setup;
+use super::host::{Inbox, Setup};
 use super::libvirt::Domain;
 use super::world::{World, uuid};
 
@@ -378,4 +378,21 @@ fn two_copies_are_looked_for_again_when_they_are_gone() {
     assert_eq!(world.runs_on(1), [0; 0]);
     // The first round's nine, and the second one's four.
     assert_eq!(world.bus.traffic.0 - before, 13);
+}
+
+#[test]
+fn slow_round_that_ended_the_only_run_is_followed_by_another_look() {
+    // The domain moves on after its host was asked whether it migrates, and host 3 is slow to tell.
+    let mut world = three();
+    let ticket = world.request(1, Action::Off, "vm1");
+    world.run_for(Duration::from_millis(60));
+    let run = world.hosts[&2].libvirt.run_of(uuid(1)).unwrap();
+    world.freeze_daemon(2);
+    world.run_for(Duration::from_millis(50));
+    world.host(3).libvirt.run(uuid(1), "vm1", run);
+    world.post(3, Duration::from_secs(4), Inbox::Changed(uuid(1)));
+    world.run_for(Duration::from_millis(1500));
+    world.thaw_daemon(2);
+    assert_eq!(world.answer(ticket).answer, Answer::Reply(Reply::Success));
+    assert_eq!(world.runs_on(1), [0; 0]);
 }

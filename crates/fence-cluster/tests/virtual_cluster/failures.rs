@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
-use fence_cluster::seam::{LeaveReason, Migration};
+use fence_cluster::seam::{Event, LeaveReason, Migration};
 use fence_proto::{Action, Reply};
 
-use super::bus::DETECT;
+use super::bus::{DETECT, FORM, TRANSIT};
 use super::host::Setup;
 use super::world::{World, uuid};
 
 const NOTICED: Duration = Duration::from_secs(4);
+
+/// What a host runs counts as its own when its daemon has served for so long.
+const SETTLED: Duration = Duration::from_secs(6);
 
 /// Three hosts; vm1 runs on the second.
 fn three() -> World {
@@ -127,6 +130,7 @@ fn requester_that_dies_leaves_nothing_to_be_executed_later() {
 #[test]
 fn owner_whose_corosync_is_gone_is_not_taken_for_fenced() {
     let mut world = three();
+    world.run_for(SETTLED);
     world.kill_corosync(2);
     world.run_for(NOTICED);
     nothing_is_claimed(&mut world, &[1, 3]);
@@ -160,7 +164,7 @@ fn owner_that_is_cut_off_is_not_taken_for_fenced() {
 fn isolated_host_claims_nothing_about_the_others() {
     let mut world = three();
     world.install(1, 2);
-    world.run_for(Duration::from_millis(100));
+    world.run_for(SETTLED);
     world.cut(&[1], 1);
     world.run_for(NOTICED);
     nothing_is_claimed(&mut world, &[1]);
@@ -463,7 +467,7 @@ fn run_is_known_also_if_somebody_joined_just_before_corosync_died() {
     // before is still nobody else's.
     let mut world = three();
     world.install(1, 2);
-    world.run_for(Duration::from_millis(100));
+    world.run_for(SETTLED);
     world.end_daemon(3, LeaveReason::Left);
     world.run_for(Duration::from_secs(1));
     world.hang_libvirt(3);
@@ -474,6 +478,51 @@ fn run_is_known_also_if_somebody_joined_just_before_corosync_died() {
     world.run_for(Duration::from_millis(100));
     assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Success);
     assert_eq!(world.runs_on(2), [0; 0]);
+}
+
+#[test]
+fn what_began_while_alone_is_not_claimed_after_a_short_return_to_the_others() {
+    let mut world = three();
+    world.install(1, 2);
+    world.define(2, 2);
+    world.run_for(Duration::from_millis(100));
+    world.cut(&[1], 1);
+    world.run_for(NOTICED);
+    world.fence(1);
+    world.run_for(Duration::from_secs(5));
+    world.boot(2, 2);
+    world.power_on_alone(1);
+    world.boot(1, 2);
+    world.start_daemon(1);
+    world.run_for(Duration::from_secs(3));
+    world.heal();
+    // The group is whole again, nobody has said anything yet, and then it is alone before it has no quorum.
+    world.run_for(FORM + TRANSIT / 2);
+    world.cut(&[1], 1);
+    world.run_for(NOTICED + Duration::from_secs(3));
+    assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Failure);
+    assert_eq!(world.runs_on(2), [2]);
+}
+
+#[test]
+fn quorum_of_a_lost_connection_is_not_that_of_the_next_one() {
+    let mut world = three();
+    world.define(1, 2);
+    world.define(2, 2);
+    world.run_for(SETTLED);
+    world.kill_corosync(1);
+    world.run_for(NOTICED);
+    world.boot(2, 2);
+    world.boot(1, 2);
+    world.run_for(Duration::from_millis(100));
+    // Its corosync is back, and says who is in the group before it says that there is no quorum.
+    let members = vec![world.member(1)];
+    let left = Vec::new();
+    world.feed(1, Event::Membership { members, left });
+    world.run_for(SETTLED + Duration::from_secs(1));
+    world.feed(1, Event::Quorum(false));
+    assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Failure);
+    assert_eq!(world.runs_on(2), [2]);
 }
 
 #[test]
@@ -526,6 +575,59 @@ fn what_a_silent_libvirt_last_said_does_not_clear_a_lost_host() {
     world.run_for(NOTICED);
     world.free_libvirt(1);
     world.run_for(Duration::from_secs(2));
+    for action in [Action::Status, Action::Off, Action::On] {
+        assert_eq!(world.reply(2, action, "vm2"), Reply::Failure);
+    }
+    assert_eq!(world.runs_on(2), [3]);
+}
+
+#[test]
+fn what_a_daemon_that_stands_still_last_said_does_not_clear_a_lost_host() {
+    // vm2 ended on host 1 behind the back of its daemon, and was being started on host 3 when that was lost.
+    let mut world = three();
+    world.install(1, 2);
+    world.define(3, 2);
+    world.run_for(Duration::from_millis(100));
+    world.freeze_daemon(1);
+    world.run_for(Duration::from_millis(500));
+    world.shut_down(1, 2);
+    world.cut(&[3], 1);
+    world.boot(3, 2);
+    world.run_for(NOTICED + Duration::from_secs(13));
+    world.thaw_daemon(1);
+    world.run_for(Duration::from_secs(2));
+    for node in [1, 2] {
+        for action in [Action::Status, Action::Off, Action::On] {
+            assert_eq!(world.reply(node, action, "vm2"), Reply::Failure);
+        }
+    }
+    assert_eq!(world.runs_on(2), [3]);
+    // What it says when it has been awake for long enough does.
+    world.install(1, 4);
+    world.run_for(Duration::from_secs(26));
+    assert_eq!(world.reply(2, Action::Off, "vm4"), Reply::Success);
+    assert_eq!(world.reply(2, Action::Status, "vm4"), Reply::Off);
+}
+
+#[test]
+fn what_is_told_to_a_newcomer_may_be_old_and_does_not_clear_a_lost_host() {
+    // As above, behind a libvirt that hangs, while nobody has noticed that yet.
+    let mut world = World::new(4);
+    world.install(1, 2);
+    world.define(3, 2);
+    world.run_for(Duration::from_millis(100));
+    world.end_daemon(4, LeaveReason::Left);
+    world.run_for(Duration::from_millis(500));
+    world.cut(&[3], 1);
+    world.run_for(Duration::from_secs(3));
+    world.hang_libvirt(1);
+    world.host(1).libvirt.end(uuid(2), Migration::None);
+    world.boot(3, 2);
+    world.run_for(Duration::from_millis(500));
+    world.start_daemon(4);
+    world.run_for(Duration::from_millis(3_300));
+    world.free_libvirt(1);
+    world.run_for(Duration::from_secs(3));
     for action in [Action::Status, Action::Off, Action::On] {
         assert_eq!(world.reply(2, action, "vm2"), Reply::Failure);
     }

@@ -113,6 +113,11 @@ impl World {
         self.host(node).daemon.as_mut()
     }
 
+    /// The host's daemon, in the group.
+    pub(crate) fn member(&mut self, node: u32) -> MemberId {
+        self.daemon(node).unwrap().me
+    }
+
     // --- What a test does ---
 
     pub(crate) fn start_daemon(&mut self, node: u32) {
