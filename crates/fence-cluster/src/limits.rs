@@ -35,8 +35,9 @@ pub(crate) const MAX_MEMORIES: usize = 256;
 /// not answer is noticed in less.
 pub(crate) const SURE: Duration = Duration::from_secs(12);
 
-/// So long a member must have been able to claim something before what its host then runs counts as its own.
-pub(crate) const SETTLED: Duration = Duration::from_secs(5);
+/// So long a member must have been able to claim something before what its host then runs counts as its own: longer than
+/// the pause between two questions to corosync whether there is quorum.
+pub(crate) const SETTLED: Duration = Duration::from_secs(3);
 
 /// How often every member gives a sign of life.
 pub(crate) const DIGEST: Duration = Duration::from_secs(2);

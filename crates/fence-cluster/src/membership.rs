@@ -190,12 +190,14 @@ impl Cluster {
     /// has not said yet what it has, or because quorum or corosync are gone, then or later.
     pub(crate) fn note_what_is_held(&mut self, now: Moment) {
         if self.alone.is_none() && self.is_ready(now) {
-            self.serves.get_or_insert(now);
+            // What became of quorum and members while this daemon stood still may only be about to be told.
+            let stood_still = now >= self.last + SILENT;
+            self.serves = self.serves.filter(|_| !stood_still).or(Some(now));
             return;
         }
         // Quorum and members are told one after the other: for a moment it may look as if nobody were missing.
         let served = self.serves.take();
-        if served.is_some_and(|since| now >= since + SETTLED) {
+        if served.is_some_and(|since| self.last >= since + SETTLED) {
             let records = self.local.domains.iter().filter(|(_, record)| {
                 record.holding() == Holding::Copy && record.migration == Migration::None
             });

@@ -440,28 +440,6 @@ fn domain_is_started_after_failover_once_its_owner_was_fenced() {
 }
 
 #[test]
-fn what_began_to_run_on_a_host_while_it_was_alone_is_destroyed_without_a_claim() {
-    // The host was fenced, the others have started its domain, and then it came up, still cut off, and
-    // its libvirt started what it starts by itself.
-    let mut world = three();
-    world.install(1, 2);
-    world.define(2, 2);
-    world.run_for(Duration::from_millis(100));
-    world.cut(&[1], 1);
-    world.run_for(NOTICED);
-    world.fence(1);
-    world.run_for(Duration::from_secs(5));
-    world.boot(2, 2);
-    world.power_on_alone(1);
-    world.boot(1, 2);
-    world.start_daemon(1);
-    world.run_for(Duration::from_secs(3));
-    assert_eq!(world.reply(1, Action::Status, "vm2"), Reply::Success);
-    assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Failure);
-    assert_eq!(world.runs_on(2), [2]);
-}
-
-#[test]
 fn run_is_known_also_if_somebody_joined_just_before_corosync_died() {
     // Who has just joined has not said yet what it has: nothing can be claimed of others, but what ran here
     // before is still nobody else's.
@@ -480,8 +458,8 @@ fn run_is_known_also_if_somebody_joined_just_before_corosync_died() {
     assert_eq!(world.runs_on(2), [0; 0]);
 }
 
-#[test]
-fn what_began_while_alone_is_not_claimed_after_a_short_return_to_the_others() {
+/// Host 1 was fenced, 2 has started its vm2, and then 1 came up, still cut off, and its libvirt started vm2 too.
+fn begun_while_alone() -> World {
     let mut world = three();
     world.install(1, 2);
     world.define(2, 2);
@@ -495,11 +473,38 @@ fn what_began_while_alone_is_not_claimed_after_a_short_return_to_the_others() {
     world.boot(1, 2);
     world.start_daemon(1);
     world.run_for(Duration::from_secs(3));
+    world
+}
+
+#[test]
+fn what_began_to_run_on_a_host_while_it_was_alone_is_destroyed_without_a_claim() {
+    let mut world = begun_while_alone();
+    assert_eq!(world.reply(1, Action::Status, "vm2"), Reply::Success);
+    assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Failure);
+    assert_eq!(world.runs_on(2), [2]);
+}
+
+#[test]
+fn what_began_while_alone_is_not_claimed_after_a_short_return_to_the_others() {
+    let mut world = begun_while_alone();
     world.heal();
     // The group is whole again, nobody has said anything yet, and then it is alone before it has no quorum.
     world.run_for(FORM + TRANSIT / 2);
     world.cut(&[1], 1);
     world.run_for(NOTICED + Duration::from_secs(3));
+    assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Failure);
+    assert_eq!(world.runs_on(2), [2]);
+}
+
+#[test]
+fn time_in_which_a_daemon_stands_still_is_no_time_with_the_others() {
+    let mut world = begun_while_alone();
+    world.feed(1, Event::Quorum(true));
+    world.freeze_daemon(1);
+    world.run_for(Duration::from_secs(10));
+    world.thaw_daemon(1);
+    world.run_for(Duration::from_millis(10));
+    world.feed(1, Event::Quorum(false));
     assert_eq!(world.reply(1, Action::Off, "vm2"), Reply::Failure);
     assert_eq!(world.runs_on(2), [2]);
 }
