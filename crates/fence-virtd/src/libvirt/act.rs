@@ -29,8 +29,10 @@ pub(super) const START_WITHIN: Duration = Duration::from_secs(10);
 pub(super) const START_AGAIN: Duration = Duration::from_millis(500);
 
 /// How old the word on a migration may be when the copy is destroyed: no migration takes less from its beginning
-/// to its end. How often it is asked for at most.
+/// to its end.
 const FRESH: Duration = Duration::from_millis(100);
+
+/// How often it is asked for, until the answer is fresh.
 const ASK_AT_MOST: u8 = 3;
 
 /// An order that changes one domain, as its jobs on the hypervisors share it.

@@ -265,8 +265,8 @@ fn device() -> Callback {
     unsafe { std::mem::transmute::<Added, Callback>(callback) }
 }
 
-/// What the domain's job is, as virDomainJobOperation, "unknown" if libvirt does not say; `None` without a job. It waits for whatever else is
-/// done to the domain, half a minute at worst. `virt`'s wrapper of this call is unsound without a job (it makes a `Vec` of a null
+/// What the domain's job is, as virDomainJobOperation, "unknown" if libvirt does not say; `None` without a job. It waits
+/// for whatever else is done to the domain, half a minute at worst. `virt`'s wrapper of this call is unsound without a job (it makes a `Vec` of a null
 /// pointer) and frees what libvirt allocated by itself.
 pub(super) fn job_operation(domain: &Domain) -> Result<Option<u32>, Error> {
     let (mut kind, mut count) = (0, 0);
@@ -297,9 +297,6 @@ pub(super) fn job_operation(domain: &Domain) -> Result<Option<u32>, Error> {
     // SAFETY: libvirt allocated it for us (or it is null), and it is not used any more.
     unsafe { virt_sys::virTypedParamsFree(params, count) };
     let none = u32::try_from(kind) == Ok(virt_sys::VIR_DOMAIN_JOB_NONE);
-    if found != 1 {
-        operation = 0;
-    }
-    Ok((!none)
-        .then(|| u32::try_from(operation).unwrap_or(virt_sys::VIR_DOMAIN_JOB_OPERATION_UNKNOWN)))
+    let said = u32::try_from(operation).ok().filter(|_| found == 1);
+    Ok((!none).then(|| said.unwrap_or(virt_sys::VIR_DOMAIN_JOB_OPERATION_UNKNOWN)))
 }

@@ -269,15 +269,15 @@ pub(in super::super) fn by_job(domain: &Domain) -> Result<Option<Migration>, Err
     match job_operation(domain) {
         Ok(Some(virt_sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)) => Ok(Some(Migration::Outgoing)),
         Ok(Some(virt_sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)) => Ok(Some(Migration::Incoming)),
-        // Not every driver says what its job is: it may be this.
-        Ok(Some(virt_sys::VIR_DOMAIN_JOB_OPERATION_UNKNOWN)) => {
+        Ok(operation) => {
             let (state, reason) = domain.get_state()?;
-            Ok(Some(by_state(state, reason).unwrap_or(Migration::Outgoing)))
-        }
-        // Paused by a migration that nobody carries on: whoever knows better may resume it.
-        Ok(_) => {
-            let (state, reason) = domain.get_state()?;
-            Ok(Some(by_state(state, reason).unwrap_or(presumed(state))))
+            let otherwise = match operation {
+                // Not every driver says what its job is: it may be a migration.
+                Some(virt_sys::VIR_DOMAIN_JOB_OPERATION_UNKNOWN) => Migration::Outgoing,
+                // Paused by a migration that nobody carries on: whoever knows better may resume it.
+                _ => presumed(state),
+            };
+            Ok(Some(by_state(state, reason).unwrap_or(otherwise)))
         }
         // "Migration statistics are available only on the source host": what the destination answers, as an
         // operation that is not supported (seen with libvirt 9.0) or not valid. One that is off by now answers
